@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "rapport/environment.hpp"
+#include "rapport/error.hpp"
+#include "rapport/query.hpp"
+#include "rapport/record.hpp"
+
+namespace rapport {
+
+/// One field of one record as the user leaves it.
+struct FieldEdit {
+    enum class Op : std::uint8_t {
+        set,     ///< registers: the value; sets: exactly these elements; maps: exactly these keys
+        clear,   ///< unset
+        add,     ///< sets: add these elements; maps: write these keys
+        remove,  ///< sets and maps: take these elements or keys away
+    };
+    const Field* field = nullptr;
+    Op op = Op::set;
+    Content content;
+};
+
+/// What is to happen to one record.
+struct RecordEdit {
+    const Kind* kind = nullptr;
+    RecordId id;
+    bool create = false;
+    std::string scope;  ///< with create of a Customer by the office: its territory; else empty (the device's own)
+    std::vector<FieldEdit> fields;
+};
+
+/// What a capture came to. Refusals are everyday answers; with one, nothing was stored.
+struct Captured {
+    std::vector<RecordId> ids;  ///< one per record of the bundle, in order
+    std::vector<Refusal> refusals;
+    explicit operator bool() const { return refusals.empty(); }
+};
+
+enum class SyncState : std::uint8_t {
+    draft,      ///< never leaves the device until submitted
+    queued,     ///< captured, not sent
+    sent,       ///< sent, no verdict yet
+    confirmed,  ///< the server has it
+    refused,    ///< the server will not take it as it is; `reasons` say why; an edit resubmits it
+    waits,      ///< waits for another bundle, or for the server to know what it refers to
+    conflict,   ///< confirmed, and a field has values nobody has reconciled
+};
+std::string_view name_of(SyncState state);
+
+struct RecordStatus {
+    SyncState state = SyncState::confirmed;
+    std::vector<Refusal> reasons;
+    std::vector<RecordId> waits_for;  ///< records of the bundles it waits for
+    bool conflict = false;
+};
+
+/// How the file stands as a whole. Derived when asked, never stored.
+struct Overview {
+    std::size_t drafts = 0, queued = 0, sent = 0, refused = 0, waiting = 0;  ///< bundles
+    std::size_t conflicts = 0;                                               ///< fields
+    std::optional<Instant> unreceived_since;  ///< capture time of the earliest bundle without an applied verdict
+    std::optional<Instant> last_sync;         ///< the last reply that counted
+    bool enrolled = false;
+    std::string server, tenant, rep, role;
+    std::vector<std::string> scopes;
+    std::string file_id;  ///< 16 hex digits
+};
+
+/// One value of a conflict.
+struct Candidate {
+    Content content;     ///< what the field would show with this value alone
+    std::string author;  ///< name, as far as known
+    Instant at;          ///< when it was written, by the writer's corrected clock; UTC
+    bool mine = false;   ///< written by this file
+    bool shown = false;  ///< the value the field shows now
+};
+/// A field with more than one value nobody who saw them all has written over. Its id is made from record and field.
+struct Conflict {
+    std::string id;  ///< `<record id>:<field name>`
+    const Kind* kind = nullptr;
+    RecordId record;
+    const Field* field = nullptr;
+    std::string key;  ///< of a per-key field
+    std::vector<Candidate> candidates;
+};
+enum class Keep : std::uint8_t { mine, theirs, both, value };
+
+/// What a commit or a checkpoint changed.
+struct Changes {
+    struct Of { const Kind* kind; std::vector<RecordId> ids; };
+    std::vector<Of> kinds;
+};
+
+/// Stops observing when destroyed; after that no callback runs.  Move-only.
+class Subscription {
+public:
+    Subscription() = default;
+    explicit Subscription(std::function<void()> cancel) : cancel_(std::move(cancel)) {}
+    Subscription(Subscription&& other) noexcept : cancel_(std::exchange(other.cancel_, nullptr)) {}
+    Subscription& operator=(Subscription&& other) noexcept {
+        std::swap(cancel_, other.cancel_);
+        return *this;
+    }
+    ~Subscription() { if (cancel_) cancel_(); }
+
+private:
+    std::function<void()> cancel_;
+};
+
+template <class K>
+class Edit;
+class Bundling;
+
+/// The visits, complaints and wishes of one device, in one file.
+///
+/// A capture is one SQLite transaction with synchronous=FULL: when the call returns it is on disk, before that nothing of
+/// it is. What was saved together is one bundle. Reading never waits for writing.
+///
+/// Ownership: move-only; subscriptions and a Syncer borrow it.  Thread-safety: thread-safe.
+/// Errors: storage_failed, storage_damaged, storage_busy, storage_newer as exceptions; refusals as values.
+class Store {
+public:
+    struct Options {
+        bool read_only = false;        ///< never waits and takes no lock; the file must exist
+        std::string rep;               ///< with a new file: who captures, until enrolment says so
+        Milliseconds lock_wait{5000};  ///< how long to wait for another writing process
+        Environment* environment = nullptr;  ///< null = system_environment()
+    };
+    /// Opens or creates the file. One process at a time opens it for writing; a second waits `lock_wait`, then gets
+    /// storage_busy with the pid that holds it.
+    static Store open(const std::string& path, const Options& options);
+    static Store open(const std::string& path) { return open(path, Options{}); }
+    Store(Store&&) noexcept;
+    Store& operator=(Store&&) noexcept;
+    ~Store();
+
+    // ---- capture
+    /// One record as a bundle of its own.
+    template <class K>
+    std::pair<Id<K>, Captured> put(const K& record);
+    /// Starts an edit of one record; `save()` captures it.
+    template <class K>
+    Edit<K> edit(const Id<K>& id);
+    /// Starts a bundle of several records; `save()` captures all or nothing.
+    Bundling bundle();
+    /// The general form: all edits in one transaction as one bundle, or, as a draft, kept on the device until `submit`.
+    /// Ids of new records may be nil; they are then drawn and returned.
+    Captured commit(std::span<const RecordEdit> edits, bool as_draft = false);
+    /// Checks a draft as a whole and queues it. Errors: not_found.
+    Captured submit(const RecordId& any_record_of_the_draft);
+    /// Removes a draft. Errors: not_found; conflict if the record is no longer a draft.
+    void discard(const RecordId& any_record_of_the_draft);
+    /// Asks the server for a change of state of `subject`; the answer arrives on the returned StateRequest.
+    Captured request_state(const RecordId& subject, const std::string& to, const std::string& reason,
+                           const std::map<std::string, std::string>& fields);
+
+    // ---- read
+    std::optional<Record> find(const RecordId& id) const;
+    template <class K>
+    std::optional<K> read(const Id<K>& id) const {
+        auto r = find(id);
+        if (!r || r->kind != &kind_of<K>()) return std::nullopt;
+        return from_record<K>(*r);
+    }
+    Page query(const Query& query) const;
+    std::size_t count(const Query& query) const;
+    /// A record by its id in another system (`@erp:4711`).
+    std::optional<RecordId> find_external(const std::string& system, const std::string& id) const;
+    RecordStatus status(const RecordId& id) const;
+    /// The gravest state among a visit (or any record) and the records that refer to it.
+    RecordStatus status_with_children(const RecordId& id) const;
+    Overview overview() const;
+
+    // ---- conflicts
+    std::vector<Conflict> conflicts(std::size_t limit = 1000) const;
+    /// Writes over all values of the conflict. `both` joins texts and is refused for other fields.
+    Captured resolve(const std::string& conflict_id, Keep keep, const Content& value = {});
+
+    // ---- observe, export
+    /// Calls back after each commit and checkpoint that changed records of these kinds (all kinds if empty), on the
+    /// thread that committed, with no lock held.
+    Subscription observe(std::vector<const Kind*> kinds, std::function<void(const Changes&)> callback);
+    /// Every record (or only those with unsent work) to `line` as canonical JSON, one call per record.
+    void export_records(const Kind* kind, bool unsent_only, const std::function<void(const std::string& json)>& line) const;
+
+    /// SQLite's integrity_check plus the store's own rules; one sentence per finding, empty = sound.
+    std::vector<std::string> check() const;
+
+    class Core;  ///< for the library's own parts
+    Core& core() const { return *core_; }
+
+private:
+    explicit Store(std::unique_ptr<Core> core);
+    std::unique_ptr<Core> core_;
+};
+
+/// Collects edits of one record. `store.edit(id).set(&Complaint::remedy_wanted, Remedy::replace).save()`.
+template <class K>
+class Edit {
+public:
+    Edit(Store* store, const RecordId& id, bool create = false) : store_(store) {
+        edit_.kind = &kind_of<K>();
+        edit_.id = id;
+        edit_.create = create;
+    }
+    /// Any field takes a value; a set or a map then holds exactly what is given.
+    template <class F, class C, class V>
+    Edit& set(F C::*member, V&& value) {
+        F holder{};
+        holder = std::forward<V>(value);
+        const Field& f = field_of(member);
+        return push(f, FieldEdit::Op::set, f.read(&holder));
+    }
+    template <class F, class C>
+    Edit& clear(F C::*member) { return push(field_of(member), FieldEdit::Op::clear, {}); }
+    /// One element of a set.
+    template <class F, class C>
+    Edit& add(F C::*member, const typename F::Element& element) { return element_op(member, FieldEdit::Op::add, element); }
+    template <class F, class C>
+    Edit& remove(F C::*member, const typename F::Element& element) { return element_op(member, FieldEdit::Op::remove, element); }
+    /// One key of a map.
+    template <class F, class C>
+    Edit& put(F C::*member, const std::string& key, const typename F::Element& value) {
+        static_assert(F::kPolicy == Policy::per_key, "only maps have keys");
+        return push(field_of(member), FieldEdit::Op::add, {{key, TypeOf<typename F::Element>::to_value(value)}});
+    }
+    template <class F, class C>
+    Edit& take(F C::*member, const std::string& key) {
+        static_assert(F::kPolicy == Policy::per_key, "only maps have keys");
+        return push(field_of(member), FieldEdit::Op::remove, {{key, Value()}});
+    }
+    Captured save() { return store_->commit(std::span<const RecordEdit>(&edit_, 1)); }
+    const RecordEdit& record_edit() const { return edit_; }
+
+private:
+    template <class F, class C>
+    static const Field& field_of(F C::*member) {
+        static const K sample{};
+        return kind_of<K>().field_at(static_cast<std::size_t>(reinterpret_cast<const char*>(&(sample.*member)) -
+                                                              reinterpret_cast<const char*>(&sample)));
+    }
+    template <class F, class C>
+    Edit& element_op(F C::*member, FieldEdit::Op op, const typename F::Element& element) {
+        static_assert(F::kPolicy == Policy::add_wins, "only sets have elements");
+        const Value v = TypeOf<typename F::Element>::to_value(element);
+        return push(field_of(member), op, {{canonical_bytes(v), v}});
+    }
+    Edit& push(const Field& f, FieldEdit::Op op, Content content) {
+        edit_.fields.push_back({&f, op, std::move(content)});
+        return *this;
+    }
+    Store* store_;
+    RecordEdit edit_;
+};
+
+/// A typed struct as the edit that creates it.
+template <class K>
+RecordEdit creation(const K& record, const RecordId& id) {
+    RecordEdit edit{&kind_of<K>(), id, true, {}, {}};
+    Record r = to_record(record, id);
+    for (auto& [number, content] : r.fields)
+        edit.fields.push_back({r.kind->field(number), FieldEdit::Op::set, std::move(content)});
+    return edit;
+}
+
+/// Collects several records into one bundle: a visit with its complaints and wishes.
+class Bundling {
+public:
+    explicit Bundling(Store* store) : store_(store) {}
+    /// Adds a new record; its id can be used at once in the records that follow.
+    template <class K>
+    Id<K> add(const K& record) {
+        const RecordId id = draw_id();
+        edits_.push_back(creation(record, id));
+        return Id<K>(id);
+    }
+    template <class K>
+    Bundling& change(const Edit<K>& edit) {
+        edits_.push_back(edit.record_edit());
+        return *this;
+    }
+    Captured save() { return store_->commit(edits_); }
+    Captured save_draft() { return store_->commit(edits_, true); }
+
+private:
+    RecordId draw_id();
+    Store* store_;
+    std::vector<RecordEdit> edits_;
+};
+
+template <class K>
+std::pair<Id<K>, Captured> Store::put(const K& record) {
+    const RecordEdit edit = creation(record, RecordId{});
+    Captured captured = commit(std::span<const RecordEdit>(&edit, 1));
+    return {captured ? Id<K>(captured.ids.front()) : Id<K>(), std::move(captured)};
+}
+template <class K>
+Edit<K> Store::edit(const Id<K>& id) { return Edit<K>(this, id); }
+inline Bundling Store::bundle() { return Bundling(this); }
+
+}  // namespace rapport

@@ -1,0 +1,628 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/json.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "model/validation.hpp"
+
+namespace rapport {
+namespace {
+
+using Json = nlohmann::json;                 // read: members by name
+using OrderedJson = nlohmann::ordered_json;  // written: members in our order
+
+constexpr std::size_t kLineNameMax = 200;  // bytes of a line's scope, ref and bundle
+constexpr std::int64_t kExactMax =
+    9'007'199'254'740'991;  // 2^53 - 1, the largest integer every JSON reader keeps
+
+/// Which form is decided by the type, never by the value, so that a reader can rely on it.
+bool travels_as_text(const TypeInfo& type) { return type.min < -kExactMax || type.max > kExactMax; }
+
+std::string dumped(const OrderedJson& json) {
+    return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
+}
+
+std::string hex(std::string_view bytes) {
+    static constexpr char kDigits[] = "0123456789abcdef";
+    std::string out;
+    for (const char c : bytes) {
+        out += kDigits[static_cast<unsigned char>(c) >> 4U];
+        out += kDigits[static_cast<unsigned char>(c) & 15U];
+    }
+    return out;
+}
+
+// ---- writing
+// ------------------------------------------------------------------------------------------------------
+
+/// A value whose type this build does not know.
+OrderedJson untyped(const Value& value) {
+    if (const auto* integer = value.integer()) {
+        if (*integer < -kExactMax || *integer > kExactMax) return std::to_string(*integer);
+        return *integer;
+    }
+    if (const auto* text = value.text()) {
+        if (normalised(*text, false)) return *text;
+        return OrderedJson{{"hex", hex(*text)}};
+    }
+    if (const auto* parts = value.parts()) {
+        OrderedJson list = OrderedJson::array();
+        for (const Value& part : *parts) list.push_back(untyped(part));
+        return list;
+    }
+    return nullptr;
+}
+
+OrderedJson typed(const TypeInfo& type, const Value& value) {
+    const std::int64_t* integer = value.integer();
+    const std::string* text = value.text();
+    switch (type.shape) {
+        case Shape::boolean:
+            if (integer) return *integer != 0;
+            break;
+        case Shape::integer:
+            if (integer && travels_as_text(type)) return std::to_string(*integer);
+            if (integer) return *integer;
+            break;
+        case Shape::instant:
+            if (integer) return Instant::unpack(*integer).rfc3339();
+            break;
+        case Shape::text:
+        case Shape::code:
+            if (text) return *text;
+            break;
+        case Shape::reference:
+            if (const auto id = text ? RecordId::from_bytes(*text) : std::nullopt)
+                return id->text();
+            break;
+        case Shape::group:
+            if (const Parts* parts = value.parts()) {
+                OrderedJson object = OrderedJson::object();
+                for (std::size_t i = 0; i < parts->size() && i < type.parts.size(); ++i)
+                    if (!(*parts)[i].is_null())
+                        object[std::string(type.parts[i].name)] =
+                            typed(type.parts[i].type, (*parts)[i]);
+                return object;
+            }
+            break;
+    }
+    return untyped(value);
+}
+
+std::string array_of(const std::vector<std::string>& elements) {
+    std::string out = "[";
+    for (const std::string& e : elements) {
+        if (out.size() > 1) out += ',';
+        out += e;
+    }
+    return out + ']';
+}
+
+std::string member(std::string_view name, std::string_view json) {
+    return dumped(OrderedJson(name)).append(":").append(json);
+}
+
+/// Content of a field number this build does not know: a single plain value, else a list.
+std::string unknown_content(const Content& content) {
+    if (content.size() == 1 && content.front().key.empty())
+        return dumped(untyped(content.front().value));
+    std::vector<std::string> items;
+    for (const Item& item : content) {
+        if (item.key.empty() || item.key == canonical_bytes(item.value))
+            items.push_back(dumped(untyped(item.value)));
+        else
+            items.push_back(
+                dumped(OrderedJson{{"key", untyped(item.key)}, {"value", untyped(item.value)}}));
+    }
+    return array_of(items);
+}
+
+// ---- reading
+// ------------------------------------------------------------------------------------------------------
+
+/// Walks a text without keeping it and stops at the first thing that must not reach the tree:
+/// nesting that is too deep, an object that names a key twice, or a text that is no JSON.
+class Scan : public nlohmann::json_sax<Json> {
+public:
+    const char* fault = nullptr;
+
+    bool null() override { return true; }
+    bool boolean(bool) override { return true; }
+    bool number_integer(number_integer_t) override { return true; }
+    bool number_unsigned(number_unsigned_t) override { return true; }
+    bool number_float(number_float_t, const string_t&) override { return true; }
+    bool string(string_t&) override { return true; }
+    bool binary(binary_t&) override { return true; }
+    bool start_object(std::size_t) override { return open(); }
+    bool end_object() override { return close(); }
+    bool start_array(std::size_t) override { return open(); }
+    bool end_array() override { return close(); }
+    bool key(string_t& name) override {
+        return keys_.back().insert(name).second || stop(refusal_code::kDuplicateKey);
+    }
+    bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override {
+        return stop(refusal_code::kNotJson);
+    }
+
+private:
+    bool open() {
+        keys_.emplace_back();
+        return static_cast<int>(keys_.size()) <= kJsonDepthMax || stop(refusal_code::kTooDeep);
+    }
+    bool close() {
+        keys_.pop_back();
+        return true;
+    }
+    bool stop(const char* code) {
+        if (!fault) fault = code;
+        return false;
+    }
+    std::vector<std::set<std::string>> keys_;  // of the objects and arrays that are open
+};
+
+/// The tree of a text from outside, or the code of what is wrong with it.
+struct Read {
+    Json tree;
+    const char* fault = nullptr;
+};
+Read read(std::string_view text) {
+    Scan scan;
+    if (!Json::sax_parse(text, &scan))
+        return {nullptr, scan.fault ? scan.fault : refusal_code::kNotJson};
+    return {Json::parse(text, nullptr, false), nullptr};
+}
+
+std::string sentence_of(const std::string& code) {
+    if (code == refusal_code::kTooLarge)
+        return "is longer than " + std::to_string(kJsonBytesMax) + " bytes";
+    if (code == refusal_code::kTooDeep)
+        return "is nested deeper than " + std::to_string(kJsonDepthMax) + " levels";
+    if (code == refusal_code::kDuplicateKey) return "names a key twice in one object";
+    return "is not JSON in UTF-8";
+}
+
+/// A name from outside may hold anything; only what looks like a name is repeated.
+std::string name_shown(std::string_view name) {
+    return name.size() <= 80 && canonical_text(Format::name, name) ? std::string(name) : "?";
+}
+
+template <class Number>
+std::optional<Number> whole_number(std::string_view text) {
+    Number number{};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+    return number;
+}
+
+/// Turns what came from outside into values of a field's type; every miss becomes a refusal.
+class Reader {
+public:
+    Reader(const ResolveReference& resolve, const RecordId& record, std::vector<Refusal>& out)
+        : resolve_(resolve), record_(record), out_(out) {}
+
+    std::optional<Content> content(const Field& field, const Json& json) {
+        if (json.is_null()) return Content{};
+        switch (field.policy) {
+            case Policy::add_wins:
+                return set(field, json);
+            case Policy::per_key:
+                return map(field, json);
+            case Policy::keep_both:
+                if (json.is_object()) return siblings(field, json);
+                [[fallthrough]];
+            default:
+                if (auto value = this->value(field.type, field.name, json))
+                    return Content{{"", std::move(*value)}};
+                return std::nullopt;
+        }
+    }
+
+    std::optional<Value> value(const TypeInfo& type, const std::string& name, const Json& json) {
+        switch (type.shape) {
+            case Shape::boolean:
+                if (json.is_boolean()) return Value(std::int64_t{json.get<bool>()});
+                return miss(name, "takes true or false");
+            case Shape::integer:
+                if (json.is_string()) return scalar(type, name, json.get_ref<const std::string&>());
+                // Whole numbers beyond 64 bits reach us as floating point.
+                if (!json.is_number_integer())
+                    return miss(name, "takes a whole number, or its digits as a text");
+                if (json.is_number_unsigned() && json.get<std::uint64_t>() > INT64_MAX)
+                    return miss(name, "takes a whole number of 64 bits", refusal_code::kOutOfRange);
+                return Value(json.get<std::int64_t>());
+            case Shape::group:
+                if (json.is_object()) return group(type, name, json);
+                return miss(name, "takes an object of its parts");
+            case Shape::instant:
+                if (json.is_string()) return scalar(type, name, json.get_ref<const std::string&>());
+                return miss(name, "takes a text with a time");
+            case Shape::reference:
+                if (json.is_string()) return scalar(type, name, json.get_ref<const std::string&>());
+                return miss(name, "takes a text with the id of a record");
+            case Shape::text:
+            case Shape::code:
+                if (json.is_string()) return Value(json.get_ref<const std::string&>());
+                return miss(name, "takes a text");
+        }
+        return miss(name, "has a type this version does not know");
+    }
+
+    /// A value from plain text; groups have no such form.
+    std::optional<Value> scalar(const TypeInfo& type, const std::string& name,
+                                std::string_view text) {
+        switch (type.shape) {
+            case Shape::boolean:
+                if (text == "true" || text == "false") return Value(std::int64_t{text == "true"});
+                return miss(name, "takes true or false");
+            case Shape::integer:
+                if (const auto number = whole_number<std::int64_t>(text)) return Value(*number);
+                return miss(name, "takes a whole number");
+            case Shape::instant:
+                if (const auto instant = Instant::parse(text)) return Value(instant->packed());
+                return miss(name,
+                            "takes a time as in RFC 3339 with its offset, for example "
+                            "2026-03-02T09:30:00+01:00",
+                            refusal_code::kMalformed);
+            case Shape::reference:
+                return reference(name, text);
+            case Shape::text:
+            case Shape::code:
+                return Value(std::string(text));
+            case Shape::group:
+                break;
+        }
+        return miss(name,
+                    "is a group; name the part to set, for example " + first_part(type, name));
+    }
+
+    std::optional<Content> elements(const Field& field, std::string_view text) {
+        Content content;
+        for (std::string_view rest = text;;) {
+            const std::size_t comma = rest.find(',');
+            const std::string_view element = without_blanks(rest.substr(0, comma));
+            if (!element.empty()) {
+                auto value = field.type.shape == Shape::group
+                                 ? colon_separated(field.type, field.name, element)
+                                 : scalar(field.type, field.name, element);
+                if (!value) return std::nullopt;
+                content.push_back({canonical_bytes(*value), std::move(*value)});
+            }
+            if (comma == std::string_view::npos) break;
+            rest.remove_prefix(comma + 1);
+        }
+        return in_order(std::move(content));
+    }
+
+    std::nullopt_t miss(const std::string& name, const std::string& predicate,
+                        const char* code = refusal_code::kWrongType) {
+        out_.push_back({record_, name, code, "`" + name + "` " + predicate + "."});
+        return std::nullopt;
+    }
+
+private:
+    static std::string first_part(const TypeInfo& type, const std::string& name) {
+        return type.parts.empty() ? name : name + "." + std::string(type.parts.front().name);
+    }
+    static std::string_view without_blanks(std::string_view text) {
+        while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+        while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
+        return text;
+    }
+    static Content in_order(Content content) {
+        std::stable_sort(content.begin(), content.end(),
+                         [](const Item& a, const Item& b) { return a.key < b.key; });
+        content.erase(std::unique(content.begin(), content.end(),
+                                  [](const Item& a, const Item& b) { return a.key == b.key; }),
+                      content.end());
+        return content;
+    }
+
+    std::optional<Value> reference(const std::string& name, std::string_view text) {
+        if (!text.empty() && text.front() == '@') {
+            if (const auto id = resolve_ ? resolve_(text.substr(1)) : std::nullopt)
+                return Value(id->raw());
+            return miss(name, "refers to a record that is not known",
+                        refusal_code::kUnknownReference);
+        }
+        if (const auto id = RecordId::parse(text)) return Value(id->raw());
+        return miss(name,
+                    "takes the id of a record (36 characters) or a reference that begins with @",
+                    refusal_code::kMalformed);
+    }
+
+    std::optional<Value> group(const TypeInfo& type, const std::string& name, const Json& json) {
+        Parts parts(type.parts.size());
+        bool sound = true;
+        for (const auto& [part_name, part_json] : json.items()) {
+            const auto part = std::find_if(
+                type.parts.begin(), type.parts.end(),
+                [&, &sought = part_name](const PartInfo& p) { return p.name == sought; });
+            if (part == type.parts.end()) {
+                miss(name + "." + name_shown(part_name), "is not a part of this group",
+                     refusal_code::kUnknownPart);
+                sound = false;
+            } else if (!part_json.is_null()) {
+                auto value = this->value(part->type, name + "." + part_name, part_json);
+                sound &= value.has_value();
+                if (value)
+                    parts[static_cast<std::size_t>(part - type.parts.begin())] = std::move(*value);
+            }
+        }
+        if (!sound) return std::nullopt;
+        return Value(std::move(parts));
+    }
+
+    std::optional<Value> colon_separated(const TypeInfo& type, const std::string& name,
+                                         std::string_view text) {
+        Parts parts(type.parts.size());
+        for (std::size_t i = 0; i < parts.size() && !text.empty(); ++i) {
+            // The last part keeps its colons.
+            const std::size_t colon =
+                i + 1 < parts.size() ? text.find(':') : std::string_view::npos;
+            if (const std::string_view piece = text.substr(0, colon); !piece.empty()) {
+                auto value =
+                    scalar(type.parts[i].type, name + "." + std::string(type.parts[i].name), piece);
+                if (!value) return std::nullopt;
+                parts[i] = std::move(*value);
+            }
+            text.remove_prefix(colon == std::string_view::npos ? text.size() : colon + 1);
+        }
+        return Value(std::move(parts));
+    }
+
+    std::optional<Content> set(const Field& field, const Json& json) {
+        if (!json.is_array()) return miss(field.name, "takes an array of its elements");
+        Content content;
+        bool sound = true;
+        for (const Json& element : json) {
+            auto value = this->value(field.type, field.name, element);
+            sound &= value.has_value();
+            if (value) content.push_back({canonical_bytes(*value), std::move(*value)});
+        }
+        if (!sound) return std::nullopt;
+        return in_order(std::move(content));
+    }
+
+    std::optional<Content> map(const Field& field, const Json& json) {
+        if (!json.is_object()) return miss(field.name, "takes an object of its keys");
+        Content content;
+        bool sound = true;
+        for (const auto& [key, element] : json.items()) {
+            std::optional<Value> value = Value();
+            if (!element.is_null())
+                value = this->value(field.type, field.name + "." + name_shown(key), element);
+            sound &= value.has_value();
+            if (value) content.push_back({key, std::move(*value)});
+        }
+        if (!sound) return std::nullopt;
+        return content;
+    }
+
+    std::optional<Content> siblings(const Field& field, const Json& json) {
+        const auto list = json.find("siblings");
+        const bool texts = json.size() == 1 && list != json.end() && list->is_array() &&
+                           std::all_of(list->begin(), list->end(),
+                                       [](const Json& text) { return text.is_string(); });
+        if (!texts) return miss(field.name, "takes a text, or {\"siblings\":[...]} with texts");
+        Content content;
+        for (const Json& text : *list)
+            content.push_back({"", Value(text.get_ref<const std::string&>())});
+        return content;
+    }
+
+    const ResolveReference& resolve_;
+    const RecordId& record_;
+    std::vector<Refusal>& out_;
+};
+
+std::optional<std::size_t> place_of(const Field& field, std::string_view part) {
+    const auto& parts = field.type.parts;
+    const auto at =
+        std::find_if(parts.begin(), parts.end(), [&](const PartInfo& p) { return p.name == part; });
+    if (at == parts.end()) return std::nullopt;
+    return static_cast<std::size_t>(at - parts.begin());
+}
+
+}  // namespace
+
+std::string content_to_json(const Field& field, const Content& content) {
+    if (field.policy == Policy::add_wins) {
+        std::vector<std::string> elements;
+        for (const Item& item : content) elements.push_back(dumped(typed(field.type, item.value)));
+        std::sort(elements.begin(), elements.end());
+        return array_of(elements);
+    }
+    if (field.policy == Policy::per_key) {
+        std::map<std::string, std::string> members;
+        for (const Item& item : content) members[item.key] = dumped(typed(field.type, item.value));
+        std::string out = "{";
+        for (const auto& [key, json] : members)
+            out.append(out.size() > 1 ? "," : "").append(member(key, json));
+        return out + '}';
+    }
+    if (content.empty()) return "null";
+    if (content.size() == 1) return dumped(typed(field.type, content.front().value));
+    std::vector<std::string> siblings;
+    for (const Item& item : content) siblings.push_back(dumped(typed(field.type, item.value)));
+    return "{\"siblings\":" + array_of(siblings) + '}';
+}
+
+std::string to_json(const Record& record) { return to_json(record, {}); }
+
+std::string to_json(const Record& record,
+                    const std::vector<std::pair<std::string, std::string>>& leading_json_members) {
+    std::string out = "{";
+    const auto add = [&](std::string_view name, std::string_view json) {
+        out.append(out.back() == '{' ? "" : ",").append(member(name, json));
+    };
+    for (const auto& [name, json] : leading_json_members) add(name, json);
+    if (record.kind) add("kind", dumped(OrderedJson(record.kind->name)));
+    if (!record.id.is_nil()) add("id", dumped(OrderedJson(record.id.text())));
+    if (!record.scope.empty()) add("scope", dumped(OrderedJson(record.scope)));
+    std::string fields = "{", unknown = "{";
+    if (record.kind)
+        for (const Field& field : record.kind->fields)
+            if (const auto it = record.fields.find(field.number);
+                it != record.fields.end() && !it->second.empty())
+                fields.append(fields.size() > 1 ? "," : "")
+                    .append(member(field.name, content_to_json(field, it->second)));
+    for (const auto& [number, content] : record.fields)
+        if (!content.empty() && !(record.kind && record.kind->field(number)))
+            unknown.append(unknown.size() > 1 ? "," : "")
+                .append(member(std::to_string(number), unknown_content(content)));
+    add("fields", fields + '}');
+    if (unknown.size() > 1) add("unknown", unknown + '}');
+    return out + '}';
+}
+
+std::optional<Content> content_from_json(const Field& field, std::string_view json,
+                                         const ResolveReference& resolve, const RecordId& record,
+                                         std::vector<Refusal>& out) {
+    Reader reader(resolve, record, out);
+    const Read read_json = read(json);
+    if (read_json.fault)
+        return reader.miss(field.name, sentence_of(read_json.fault), read_json.fault);
+    return reader.content(field, read_json.tree);
+}
+
+std::optional<Content> content_from_text(const Field& field, std::string_view part,
+                                         std::string_view text, const ResolveReference& resolve,
+                                         const RecordId& record, std::vector<Refusal>& out) {
+    Reader reader(resolve, record, out);
+    const std::string named = field.name + "." + name_shown(part);
+    if (field.policy == Policy::per_key) {
+        if (part.empty()) {
+            if (text.empty()) return Content{};
+            return reader.miss(field.name,
+                               "is a map; name the key to set, for example " + field.name + ".key");
+        }
+        auto value = text.empty() ? Value() : reader.scalar(field.type, named, text);
+        if (!value) return std::nullopt;
+        return Content{{std::string(part), std::move(*value)}};
+    }
+    if (!part.empty()) {
+        const auto place = field.is_set() ? std::nullopt : place_of(field, part);
+        if (!place)
+            return reader.miss(named, "is not a part of this field", refusal_code::kUnknownPart);
+        Parts parts(field.type.parts.size());
+        if (!text.empty()) {
+            auto value = reader.scalar(field.type.parts[*place].type, named, text);
+            if (!value) return std::nullopt;
+            parts[*place] = std::move(*value);
+        }
+        return Content{{"", Value(std::move(parts))}};
+    }
+    if (text.empty()) return Content{};
+    if (field.is_set()) return reader.elements(field, text);
+    auto value = reader.scalar(field.type, field.name, text);
+    if (!value) return std::nullopt;
+    return Content{{"", std::move(*value)}};
+}
+
+Content over_part(const Field& field, std::string_view part, const Content& shown,
+                  const Content& typed_content) {
+    const auto parts_of = [&](const Content& content) {
+        const Parts* parts = content.empty() ? nullptr : content.front().value.parts();
+        Parts copy = parts ? *parts : Parts();
+        copy.resize(field.type.parts.size());
+        return copy;
+    };
+    Parts parts = parts_of(shown);
+    if (const auto place = place_of(field, part)) parts[*place] = parts_of(typed_content)[*place];
+    if (std::all_of(parts.begin(), parts.end(), [](const Value& v) { return v.is_null(); }))
+        return {};
+    return {{"", Value(std::move(parts))}};
+}
+
+ImportLine parse_import_line(std::string_view json, const ResolveReference& resolve) {
+    ImportLine line;
+    Reader reader(resolve, line.record.id, line.refusals);
+    const auto refuse_line = [&](const char* code, const std::string& sentence) {
+        line.refusals.push_back({line.record.id, "", code, sentence});
+    };
+    const Read read_json =
+        json.size() > kJsonBytesMax ? Read{nullptr, refusal_code::kTooLarge} : read(json);
+    const Json& tree = read_json.tree;
+    if (read_json.fault) {
+        refuse_line(read_json.fault, "The line " + sentence_of(read_json.fault) + ".");
+        return line;
+    }
+    if (!tree.is_object()) {
+        refuse_line(refusal_code::kWrongType, "The line is not a JSON object.");
+        return line;
+    }
+    const auto text_of = [&](const char* name, Format format,
+                             const char* predicate) -> std::string {
+        const auto it = tree.find(name);
+        if (it == tree.end() || it->is_null()) return {};
+        const std::string* text = it->get_ptr<const std::string*>();
+        const auto sound =
+            text && text->size() <= kLineNameMax ? normalised(*text, true) : std::nullopt;
+        if (const auto canonical = sound ? canonical_text(format, *sound) : std::nullopt)
+            return *canonical;
+        reader.miss(name, predicate, text ? refusal_code::kMalformed : refusal_code::kWrongType);
+        return {};
+    };
+
+    if (const auto it = tree.find("id"); it != tree.end() && !it->is_null()) {
+        const std::string* text = it->get_ptr<const std::string*>();
+        const auto id = text ? RecordId::parse(*text) : std::nullopt;
+        if (id && !id->is_nil())
+            line.record.id = *id;
+        else
+            reader.miss("id", "takes the id of a record (36 characters)", refusal_code::kMalformed);
+    }
+    line.record.scope = text_of("scope", Format::scope,
+                                "takes a scope: territory/CODE, rep/NAME, policy/ROLE or global");
+    line.ref = text_of("ref", Format::name,
+                       "takes a name of letters, digits, dots, underscores and hyphens");
+    line.bundle = text_of("bundle", Format::line, "takes one line of text");
+
+    static const std::set<std::string_view> kMembers{"kind",   "id",         "scope",   "ref",
+                                                     "bundle", "fields",     "unknown", "event",
+                                                     "author", "received_at"};
+    for (const auto& [name, ignored] : tree.items())
+        if (kMembers.count(name) == 0)
+            reader.miss(name_shown(name), "is not a member of a line; fields go into `fields`",
+                        refusal_code::kUnknownField);
+
+    const auto kind = tree.find("kind");
+    if (kind == tree.end()) {
+        reader.miss("kind", "must be set", refusal_code::kRequired);
+        return line;
+    }
+    if (kind->is_string()) line.record.kind = kind_named(kind->get_ref<const std::string&>());
+    if (!line.record.kind) {
+        reader.miss("kind", "names no kind of record this version knows",
+                    refusal_code::kUnknownKind);
+        return line;
+    }
+    const auto fields = tree.find("fields");
+    if (fields == tree.end() || !fields->is_object()) {
+        if (fields == tree.end())
+            reader.miss("fields", "must be set", refusal_code::kRequired);
+        else
+            reader.miss("fields", "takes an object of the record's fields");
+        return line;
+    }
+    for (const auto& [name, value] : fields->items()) {
+        const Field* field = line.record.kind->field(name);
+        if (!field) {
+            reader.miss(name_shown(name), "is not a field of `" + line.record.kind->name + "`",
+                        refusal_code::kUnknownField);
+            continue;
+        }
+        auto content = reader.content(*field, value);
+        if (!content) continue;
+        content->erase(std::remove_if(content->begin(), content->end(),
+                                      [](const Item& i) { return i.value.is_null(); }),
+                       content->end());
+        if (!content->empty()) line.record.fields.emplace(field->number, std::move(*content));
+    }
+    return line;
+}
+
+}  // namespace rapport

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sqlite/database.hpp"
+
+#include <sqlite3.h>
+
+#include <list>
+#include <unordered_map>
+
+#include "rapport/error.hpp"
+
+namespace rapport::sqlite {
+
+namespace {
+
+// Queries make their own SQL, so the statements kept for reuse are those used last.
+constexpr std::size_t kIdleStatementsMax = 200;
+
+}  // namespace
+
+struct Database::Impl {
+    using Idle =
+        std::list<sqlite3_stmt*>;  // prepared and not handed out, least recently used first
+
+    sqlite3* db = nullptr;
+    Idle idle;
+    std::unordered_multimap<std::string_view, Idle::iterator>
+        by_text;  // keys live in the statements
+
+    sqlite3_stmt* take(std::string_view sql) {
+        const auto found = by_text.find(sql);
+        if (found == by_text.end()) return nullptr;
+        sqlite3_stmt* statement = *found->second;
+        idle.erase(found->second);
+        by_text.erase(found);
+        return statement;
+    }
+    void keep(sqlite3_stmt* statement) {
+        by_text.emplace(sqlite3_sql(statement), idle.insert(idle.end(), statement));
+        if (idle.size() <= kIdleStatementsMax) return;
+        sqlite3_stmt* oldest = idle.front();
+        auto [it, end] = by_text.equal_range(sqlite3_sql(oldest));
+        while (it != end && *it->second != oldest) ++it;
+        by_text.erase(it);
+        idle.pop_front();
+        sqlite3_finalize(oldest);
+    }
+    ~Impl() {
+        for (sqlite3_stmt* s : idle) sqlite3_finalize(s);
+        sqlite3_close_v2(db);
+    }
+};
+
+namespace {
+
+[[noreturn]] void raise(sqlite3* db, int code, const std::string& doing) {
+    const int primary = code & 0xFF;
+    const ErrorCode error =
+        primary == SQLITE_BUSY || primary == SQLITE_LOCKED      ? ErrorCode::storage_busy
+        : primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB ? ErrorCode::storage_damaged
+                                                                : ErrorCode::storage_failed;
+    // The message of a constraint names tables and columns, never values.
+    throw Error(error, doing + ": " + (db ? sqlite3_errmsg(db) : sqlite3_errstr(code)), code);
+}
+
+}  // namespace
+
+// ---- Statement
+
+Statement::Statement(Statement&& other) noexcept
+    : database_(other.database_), statement_(other.statement_) {
+    other.statement_ = nullptr;
+}
+
+Statement::~Statement() {
+    if (!statement_) return;
+    sqlite3_reset(statement_);
+    sqlite3_clear_bindings(statement_);
+    database_->impl_->keep(statement_);
+}
+
+void Statement::fail(int code) const {
+    raise(database_->impl_->db, code, "the database refused a statement");
+}
+
+Statement& Statement::bind(int index, std::int64_t value) {
+    if (int rc = sqlite3_bind_int64(statement_, index, value)) fail(rc);
+    return *this;
+}
+Statement& Statement::bind(int index, std::string_view text) {
+    if (int rc = sqlite3_bind_text64(statement_, index, text.data() ? text.data() : "", text.size(),
+                                     SQLITE_TRANSIENT, SQLITE_UTF8))
+        fail(rc);
+    return *this;
+}
+Statement& Statement::bind_blob(int index, std::string_view bytes) {
+    if (int rc = sqlite3_bind_blob64(statement_, index, bytes.data() ? bytes.data() : "",
+                                     bytes.size(), SQLITE_TRANSIENT))
+        fail(rc);
+    return *this;
+}
+Statement& Statement::bind_null(int index) {
+    if (int rc = sqlite3_bind_null(statement_, index)) fail(rc);
+    return *this;
+}
+
+bool Statement::step() {
+    const int rc = sqlite3_step(statement_);
+    if (rc == SQLITE_ROW) return true;
+    if (rc == SQLITE_DONE) return false;
+    fail(rc);
+}
+void Statement::run() {
+    while (step()) {
+    }
+    reset();
+}
+void Statement::reset() {
+    sqlite3_reset(statement_);  // its result repeats what step() already reported
+}
+
+int Statement::columns() const { return sqlite3_column_count(statement_); }
+bool Statement::is_null(int column) const {
+    return sqlite3_column_type(statement_, column) == SQLITE_NULL;
+}
+std::int64_t Statement::integer(int column) const {
+    return sqlite3_column_int64(statement_, column);
+}
+std::string_view Statement::text(int column) const {
+    const auto* t = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
+    return t ? std::string_view(t,
+                                static_cast<std::size_t>(sqlite3_column_bytes(statement_, column)))
+             : std::string_view();
+}
+std::string_view Statement::blob(int column) const {
+    const auto* b = static_cast<const char*>(sqlite3_column_blob(statement_, column));
+    return b ? std::string_view(b,
+                                static_cast<std::size_t>(sqlite3_column_bytes(statement_, column)))
+             : std::string_view();
+}
+RecordId Statement::id(int column) const {
+    const auto id = RecordId::from_bytes(blob(column));
+    if (!id)
+        throw Error(ErrorCode::storage_damaged, "a record id in the file is not 16 bytes long");
+    return *id;
+}
+
+// ---- Database
+
+Database::Database(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Database::Database(Database&&) noexcept = default;
+Database& Database::operator=(Database&&) noexcept = default;
+Database::~Database() = default;
+
+Database Database::open(const std::string& path, const Options& options) {
+    auto impl = std::make_unique<Impl>();
+    const int flags =
+        SQLITE_OPEN_NOMUTEX | (options.read_only ? SQLITE_OPEN_READONLY
+                               : options.create  ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
+                                                 : SQLITE_OPEN_READWRITE);
+    if (int rc = sqlite3_open_v2(path.c_str(), &impl->db, flags, nullptr)) {
+        if (rc == SQLITE_CANTOPEN && (options.read_only || !options.create))
+            throw Error(ErrorCode::not_found, "there is no file " + path, rc);
+        raise(impl->db, rc, "cannot open " + path);
+    }
+    sqlite3_extended_result_codes(impl->db, 1);
+    // A misspelt column in double quotes is an error, not a text.
+    sqlite3_db_config(impl->db, SQLITE_DBCONFIG_DQS_DML, 0, nullptr);
+    sqlite3_db_config(impl->db, SQLITE_DBCONFIG_DQS_DDL, 0, nullptr);
+    sqlite3_busy_timeout(impl->db, options.busy_timeout_ms);
+    Database database(std::move(impl));
+    if (!options.read_only) database.execute("PRAGMA journal_mode=WAL");
+    database.execute(std::string("PRAGMA synchronous=") + (options.full_sync ? "FULL" : "NORMAL"));
+#ifdef __APPLE__
+    if (options.full_sync) database.execute("PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1");
+#endif
+    return database;
+}
+
+Statement Database::prepare(std::string_view sql) {
+    if (sqlite3_stmt* kept = impl_->take(sql)) return {this, kept};
+    sqlite3_stmt* s = nullptr;
+    if (int rc = sqlite3_prepare_v3(impl_->db, sql.data(), static_cast<int>(sql.size()),
+                                    SQLITE_PREPARE_PERSISTENT, &s, nullptr))
+        raise(impl_->db, rc, "cannot prepare a statement");
+    return {this, s};
+}
+
+std::size_t Database::idle_statements() const { return impl_->idle.size(); }
+
+void Database::execute(const std::string& sql) {
+    if (int rc = sqlite3_exec(impl_->db, sql.c_str(), nullptr, nullptr, nullptr))
+        raise(impl_->db, rc, "the database refused a statement");
+}
+std::int64_t Database::last_row_id() const { return sqlite3_last_insert_rowid(impl_->db); }
+int Database::changes() const { return sqlite3_changes(impl_->db); }
+bool Database::in_transaction() const { return sqlite3_get_autocommit(impl_->db) == 0; }
+
+void Database::backup_to(const std::string& path) {
+    Database target = open(path, {});
+    sqlite3_backup* backup = sqlite3_backup_init(target.impl_->db, "main", impl_->db, "main");
+    if (!backup)
+        raise(target.impl_->db, sqlite3_errcode(target.impl_->db), "cannot start the backup");
+    int rc = SQLITE_OK;
+    do {
+        rc = sqlite3_backup_step(backup, 1000);
+    } while (rc == SQLITE_OK || rc == SQLITE_BUSY || rc == SQLITE_LOCKED);
+    sqlite3_backup_finish(backup);
+    if (rc != SQLITE_DONE) raise(target.impl_->db, rc, "the backup stopped");
+}
+
+void Database::checkpoint() { execute("PRAGMA wal_checkpoint(TRUNCATE)"); }
+
+// ---- Transaction, Savepoint
+
+Transaction::Transaction(Database& database, Kind kind) : database_(database) {
+    database_.prepare(kind == Kind::immediate ? "BEGIN IMMEDIATE" : "BEGIN").run();
+}
+Transaction::~Transaction() {
+    if (!open_ || !database_.in_transaction())
+        return;  // SQLite has rolled back on its own after some errors
+    try {
+        database_.prepare("ROLLBACK").run();
+    } catch (const Error&) {  // the connection is broken; closing it rolls back
+    }
+}
+void Transaction::commit() {
+    database_.prepare("COMMIT").run();
+    open_ = false;
+}
+
+Savepoint::Savepoint(Database& database) : database_(database) {
+    database_.prepare("SAVEPOINT s").run();
+}
+Savepoint::~Savepoint() {
+    if (!open_ || !database_.in_transaction()) return;
+    try {
+        database_.prepare("ROLLBACK TO s").run();
+        database_.prepare("RELEASE s").run();
+    } catch (const Error&) {
+    }
+}
+void Savepoint::release() {
+    database_.prepare("RELEASE s").run();
+    open_ = false;
+}
+
+}  // namespace rapport::sqlite

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "rapport/id.hpp"
+#include "rapport/value.hpp"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+/// The one place that knows SQLite's C API. Failures are rapport::Error: storage_busy, storage_damaged, storage_failed, with
+/// SQLite's extended result code as detail.
+namespace rapport::sqlite {
+
+class Database;
+
+/// One prepared statement, borrowed from its Database's cache; reset when this handle goes. Columns and parameters count
+/// from 0 and 1 as in SQLite.  Confined.
+class Statement {
+public:
+    Statement(Statement&& other) noexcept;
+    Statement& operator=(Statement&&) = delete;
+    ~Statement();
+
+    Statement& bind(int index, std::int64_t value);
+    Statement& bind(int index, std::uint64_t value) { return bind(index, static_cast<std::int64_t>(value)); }
+    Statement& bind(int index, int value) { return bind(index, std::int64_t{value}); }
+    Statement& bind(int index, bool value) { return bind(index, std::int64_t{value}); }
+    /// Text and blobs are copied.
+    Statement& bind(int index, std::string_view text);
+    Statement& bind(int index, const char* text) { return bind(index, std::string_view(text)); }
+    Statement& bind_blob(int index, std::string_view bytes);
+    Statement& bind(int index, const RecordId& id) { return bind_blob(index, id.raw()); }
+    Statement& bind_null(int index);
+    /// Binds 1, 2, 3, ... in order.
+    template <class... T>
+    Statement& bind_all(const T&... values) {
+        int index = 0;
+        (bind(++index, values), ...);
+        return *this;
+    }
+
+    /// True while there is a row.
+    bool step();
+    /// Steps to the end and resets: for statements without rows.
+    void run();
+    void reset();
+
+    int columns() const;
+    bool is_null(int column) const;
+    std::int64_t integer(int column) const;
+    std::uint64_t unsigned_integer(int column) const { return static_cast<std::uint64_t>(integer(column)); }
+    std::string_view text(int column) const;  ///< valid until the next step
+    std::string_view blob(int column) const;  ///< valid until the next step
+    RecordId id(int column) const;
+
+private:
+    friend class Database;
+    Statement(Database* database, sqlite3_stmt* statement) : database_(database), statement_(statement) {}
+    [[noreturn]] void fail(int code) const;
+    Database* database_;
+    sqlite3_stmt* statement_;
+};
+
+/// One connection.  Ownership: move-only, closes itself.  Confined: one thread at a time.
+class Database {
+public:
+    struct Options {
+        bool read_only = false;
+        bool create = true;
+        bool full_sync = true;  ///< synchronous=FULL, and fullfsync where the system has it; else NORMAL
+        int busy_timeout_ms = 5000;
+    };
+    /// Opens in WAL mode with foreign keys off, secure_delete off, a 1 KiB .. 64 MiB cache as SQLite decides.
+    static Database open(const std::string& path, const Options& options);
+    Database(Database&&) noexcept;
+    Database& operator=(Database&&) noexcept;
+    ~Database();
+
+    /// Statements are prepared once per text and reused (the 200 used last); two live handles of one text are two statements.
+    Statement prepare(std::string_view sql);
+    std::size_t idle_statements() const;  ///< kept for reuse now
+    /// Runs one or more statements without parameters.
+    void execute(const std::string& sql);
+    std::int64_t last_row_id() const;
+    int changes() const;
+    bool in_transaction() const;
+    /// A consistent copy through SQLite's backup API.
+    void backup_to(const std::string& path);
+    void checkpoint();
+
+private:
+    friend class Statement;
+    struct Impl;
+    explicit Database(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+/// BEGIN on construction, ROLLBACK on destruction unless committed.  Confined.
+class Transaction {
+public:
+    enum class Kind { deferred, immediate };
+    explicit Transaction(Database& database, Kind kind = Kind::immediate);
+    Transaction(const Transaction&) = delete;
+    Transaction& operator=(const Transaction&) = delete;
+    ~Transaction();
+    void commit();
+
+private:
+    Database& database_;
+    bool open_ = true;
+};
+
+/// SAVEPOINT on construction, undone on destruction unless released.  Confined.
+class Savepoint {
+public:
+    explicit Savepoint(Database& database);
+    Savepoint(const Savepoint&) = delete;
+    Savepoint& operator=(const Savepoint&) = delete;
+    ~Savepoint();
+    void release();
+
+private:
+    Database& database_;
+    bool open_ = true;
+};
+
+}  // namespace rapport::sqlite

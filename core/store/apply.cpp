@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/apply.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "store/identity.hpp"
+#include "store/schema.hpp"
+
+namespace rapport {
+namespace {
+
+// Stamps and dots of what was confirmed decide what later edits come after.
+Stamp newest_stamp(const RecordState& state) {
+    Stamp newest = 0;
+    for (const auto& [number, field] : state.fields)
+        for (const LiveValue& l : field.live) newest = std::max(newest, l.stamp);
+    return newest;
+}
+
+class Checkpoint {
+public:
+    Checkpoint(Store::Core::Writing& writing, Settled& settled) : writing_(writing), db_(writing.db), settled_(settled) {
+        if (const auto identity = stored_identity(db_)) writer_ = identity->writer;
+        run_ = meta_integer(db_, "run").value_or(1);
+    }
+
+    Stamp run() {
+        settle_verdicts();
+        apply_records();
+        apply_departures();
+        count_conflicts();
+        if (newest_ > static_cast<Stamp>(meta_integer(db_, "clock").value_or(0)))
+            set_meta(db_, "clock", static_cast<std::int64_t>(newest_));
+        return newest_;
+    }
+
+private:
+    struct Judged {
+        std::int64_t bundle;
+        Verdict verdict;
+        std::vector<Refusal> reasons;
+    };
+
+    void settle_verdicts() {
+        std::vector<Judged> judged;
+        auto select = db_.prepare("SELECT id, verdict, reasons FROM bundle WHERE state = ? AND verdict IS NOT NULL ORDER BY counter");
+        select.bind(1, static_cast<std::int64_t>(BundleState::frozen));
+        while (select.step())
+            judged.push_back({select.integer(0), static_cast<Verdict>(select.integer(1)), decode_reasons(select.blob(2))});
+        select.reset();
+        for (const Judged& j : judged) {
+            if (j.verdict == Verdict::applied) settle_applied(j.bundle);
+            else give_back(j);
+        }
+    }
+
+    // Its writes join the confirmed state under their dot; what is pending behind it overwrites that dot from now on.
+    void settle_applied(std::int64_t bundle) {
+        const BundleRow row = *load_bundle(db_, bundle);
+        const Dot dot{writer_, row.counter};
+        for (const auto& [id, kind] : records_of(db_, bundle)) {
+            auto loaded = load(db_, id);
+            if (!loaded) continue;
+            PendingChange applied;
+            std::erase_if(loaded->pending, [&](const PendingChange& c) {
+                if (c.bundle == bundle) applied = c;
+                return c.bundle == bundle;
+            });
+            for (Write write : applied.writes) {
+                write.former = row.former;
+                const Field* field = loaded->row.kind->field(write.field);
+                merge(loaded->row.confirmed.fields[write.field], write, dot, field && field->is_keyed());
+                written_.emplace_back(id, write.field);
+                for (PendingChange& later : loaded->pending) name_dot(later, write, dot);
+            }
+            strip_captures(loaded->row.confirmed);
+            loaded->row.confirmed_once = true;
+            save_with_pending(db_, loaded->row, loaded->pending);
+            writing_.changed(*loaded->row.kind, id);
+        }
+        delete_bundle(db_, bundle);
+        ++settled_.applied;
+    }
+
+    // Captures are the server's business; in the confirmed state of a device they would only cost space.
+    static void strip_captures(RecordState& state) {
+        for (auto& [number, field] : state.fields) {
+            field.known.clear();
+            for (LiveValue& l : field.live) l.capture = {};
+        }
+    }
+
+    static void name_dot(PendingChange& later, const Write& applied, Dot dot) {
+        Write* write = later.write_of(applied.field);
+        if (!write) return;
+        for (const Added& add : applied.adds)
+            for (const OverwrittenCapture& own : write->over_own)
+                if (own.capture == add.capture && own.key == add.key) {
+                    const Overwritten named{dot, add.key};
+                    if (std::find(write->over.begin(), write->over.end(), named) == write->over.end()) write->over.push_back(named);
+                }
+    }
+
+    void give_back(const Judged& j) {
+        BundleRow row = *load_bundle(db_, j.bundle);
+        row.former.push_back({writer_, row.counter});
+        row.counter = 0;
+        row.reasons = j.reasons;
+        if (j.verdict == Verdict::refused) {
+            row.state = BundleState::refused;
+            ++settled_.refused;
+        } else {
+            row.state = BundleState::queued;
+            row.later_run = run_;
+            ++settled_.later;
+        }
+        save_bundle(db_, row);
+        for (const auto& [id, kind] : records_of(db_, j.bundle)) writing_.changed(*kind, id);
+    }
+
+    void apply_records() {
+        std::vector<RecordId> ids;
+        auto select = db_.prepare("SELECT record FROM staged");
+        while (select.step()) ids.push_back(select.id(0));
+        select.reset();
+        for (const RecordId& id : ids) {
+            auto body = db_.prepare("SELECT body FROM staged WHERE record = ?");
+            body.bind(1, id);
+            body.step();
+            apply_record(decode_record(body.blob(0)));
+        }
+        db_.execute("DELETE FROM staged");
+    }
+
+    void apply_record(RecordState incoming) {
+        const Kind* kind = kind_numbered(incoming.kind);
+        if (!kind) return;  // a kind of a newer server; it comes again after an update (the schema version then differs)
+        auto loaded = load(db_, incoming.id);
+        if (!loaded) {
+            loaded.emplace();
+            loaded->row.kind = kind;
+            loaded->row.id = incoming.id;
+        }
+        fill_elided(incoming, loaded->row.confirmed);
+        newest_ = std::max(newest_, newest_stamp(incoming));
+        loaded->row.confirmed = std::move(incoming);
+        loaded->row.confirmed_once = true;
+        loaded->row.status &= ~static_cast<std::int64_t>(kRowHidden);
+        save_with_pending(db_, loaded->row, loaded->pending);
+        writing_.changed(*kind, loaded->row.id);
+        ++settled_.records;
+    }
+
+    // The server left out the bytes of values this device sent; they have just been merged into the confirmed state.
+    static void fill_elided(RecordState& incoming, const RecordState& confirmed) {
+        for (auto& [number, field] : incoming.fields)
+            for (LiveValue& l : field.live) {
+                if (!l.elided) continue;
+                const auto known = confirmed.fields.find(number);
+                const LiveValue* held = nullptr;
+                if (known != confirmed.fields.end())
+                    for (const LiveValue& c : known->second.live)
+                        if (c.dot == l.dot && c.key == l.key) held = &c;
+                if (!held) throw Error(ErrorCode::protocol_violated, "the server left out a value this device does not hold");
+                l.value = held->value;
+                l.elided = false;
+            }
+    }
+
+    void apply_departures() {
+        auto select = db_.prepare("SELECT record, move FROM staged_departure");
+        std::vector<std::pair<RecordId, std::uint64_t>> departures;
+        while (select.step()) departures.emplace_back(select.id(0), select.unsigned_integer(1));
+        select.reset();
+        for (const auto& [id, move] : departures) {
+            auto loaded = load(db_, id);
+            if (!loaded || loaded->row.confirmed.move >= move) continue;
+            loaded->row.status |= kRowHidden;
+            save_with_pending(db_, loaded->row, loaded->pending);
+            writing_.changed(*loaded->row.kind, id);
+        }
+        db_.execute("DELETE FROM staged_departure");
+    }
+
+    void count_conflicts() {
+        std::set<RecordId> seen;
+        for (const auto& [id, number] : written_) {
+            const auto row = load_row(db_, id);
+            const Field* field = row ? row->kind->field(number) : nullptr;
+            const auto state = row ? row->confirmed.fields.find(number) : std::map<std::uint16_t, FieldState>::const_iterator{};
+            if (field && state != row->confirmed.fields.end() && conflicted(*field, state->second) && seen.insert(id).second)
+                ++settled_.conflicted;
+        }
+    }
+
+    Store::Core::Writing& writing_;
+    sqlite::Database& db_;
+    Settled& settled_;
+    std::uint64_t writer_ = 0;
+    std::int64_t run_ = 0;
+    Stamp newest_ = 0;
+    std::vector<std::pair<RecordId, std::uint16_t>> written_;  // by the bundles just applied
+};
+
+}  // namespace
+
+void stage(sqlite::Database& db, const Incoming& incoming) {
+    for (const IncomingVerdict& v : incoming.verdicts)
+        db.prepare("UPDATE bundle SET verdict = ?, reasons = ? WHERE counter = ? AND state = ?")
+            .bind(1, static_cast<std::int64_t>(v.verdict))
+            .bind_blob(2, encode_reasons(v.reasons))
+            .bind(3, v.counter)
+            .bind(4, static_cast<std::int64_t>(BundleState::frozen))
+            .run();
+    for (const RecordState& record : incoming.records) {
+        db.prepare("INSERT OR REPLACE INTO staged(record, body) VALUES(?,?)").bind(1, record.id).bind_blob(2, encode_record(record)).run();
+        db.prepare("DELETE FROM staged_departure WHERE record = ? AND move <= ?").bind(1, record.id).bind(2, record.move).run();
+    }
+    const auto depart = [&](const RecordId& id, std::uint16_t kind, std::uint64_t move, const std::string& scope) {
+        db.prepare("INSERT OR REPLACE INTO staged_departure(record, kind, move, scope) VALUES(?,?,?,?)")
+            .bind(1, id)
+            .bind(2, static_cast<int>(kind))
+            .bind(3, move)
+            .bind(4, scope)
+            .run();
+    };
+    for (const Departure& d : incoming.departures) depart(d.id, d.kind, d.move, d.scope);
+    for (const RecordId& id : incoming.not_yours) depart(id, 0, INT64_MAX, "");
+}
+
+Stamp apply_staged(Store::Core::Writing& writing, Settled& settled) { return Checkpoint(writing, settled).run(); }
+
+}  // namespace rapport

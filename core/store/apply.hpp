@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "store/core.hpp"
+#include "store/pending.hpp"
+#include "store/replica.hpp"
+
+/// What a reply brings, laid aside page by page and made visible at the checkpoint.
+namespace rapport {
+
+/// Keeps a page's verdicts, records and departures beside the visible data.
+void stage(sqlite::Database& db, const Incoming& incoming);
+
+/// Makes everything staged visible, verdicts first, then changes; part of the caller's transaction.
+/// Returns the newest stamp seen: later captures must come after it.
+Stamp apply_staged(Store::Core::Writing& writing, Settled& settled);
+
+}  // namespace rapport

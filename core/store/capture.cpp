@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/capture.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "model/defaults.hpp"
+#include "model/lifecycle.hpp"
+#include "model/validation.hpp"
+#include "store/identity.hpp"
+#include "store/schema.hpp"
+
+namespace rapport {
+namespace {
+
+std::vector<RecordId> references_in(const Field& field, const Content& content) {
+    std::vector<RecordId> ids;
+    if (field.type.shape != Shape::reference) return ids;
+    for (const Item& item : content)
+        if (const auto* raw = item.value.text())
+            if (auto id = RecordId::from_bytes(*raw)) ids.push_back(*id);
+    return ids;
+}
+
+// One record of the capture under way.
+struct Working {
+    RecordEdit edit;
+    Loaded loaded;
+    std::vector<RecordId> references;  // that this edit brings in
+};
+
+// One capture: loads the records, settles which bundle the edits go into, writes, validates, stores.
+class Capture {
+public:
+    Capture(Store::Core& core, const CommitOptions& options)
+        : core_(core), options_(options), writing_(core), db_(writing_.db), now_(core.now()), role_(capture_role(db_)),
+          limits_(stored_limits(db_)) {
+        stamp_ = core.clock().tick(now_.at.time_since_epoch().count() + meta_integer(db_, "server_offset_ms").value_or(0));
+        capture_ = {core.file(), stamp_};
+    }
+
+    Captured run(std::span<const RecordEdit> edits) {
+        for (const RecordEdit& edit : edits) load_record(edit);
+        if (refused()) return std::move(captured_);
+        choose_bundle();
+        for (Working& w : working_) write_record(w);
+        for (Working& w : working_) check_whole(w);
+        check_size();
+        if (refused()) return std::move(captured_);
+        store();
+        for (const Working& w : working_) captured_.ids.push_back(w.edit.id);
+        writing_.commit();
+        return std::move(captured_);
+    }
+
+private:
+    bool refused() const { return !captured_.refusals.empty(); }
+    void refuse(const RecordId& record, const std::string& field, const std::string& code, const std::string& sentence) {
+        captured_.refusals.push_back({record, field, code, sentence});
+    }
+
+    void load_record(const RecordEdit& edit) {
+        Working w{edit, {}, {}};
+        if (edit.create) {
+            if (w.edit.id.is_nil()) w.edit.id = draw_id();
+            if (kind_holding(db_, w.edit.id)) return refuse(w.edit.id, "", "exists", "a record with this id exists already");
+            w.loaded.row.kind = edit.kind;
+            w.loaded.row.id = w.edit.id;
+            w.loaded.row.confirmed.kind = edit.kind->number;
+            w.loaded.row.confirmed.id = w.edit.id;
+            add_defaults(w);
+        } else {
+            auto loaded = load(db_, edit.id);
+            if (!loaded || loaded->row.status & kRowHidden)
+                return refuse(edit.id, "", "not_found", "there is no such record on this device");
+            if (edit.kind && edit.kind != loaded->row.kind)
+                return refuse(edit.id, "", "other_kind", "the record is a " + loaded->row.kind->name);
+            w.edit.kind = loaded->row.kind;
+            w.loaded = std::move(*loaded);
+            complete_edit(w);
+        }
+        check_writers(w);
+        for (const FieldEdit& f : w.edit.fields)
+            for (const RecordId& id : references_in(*f.field, f.content)) w.references.push_back(id);
+        working_.push_back(std::move(w));
+    }
+
+    RecordId draw_id() {
+        std::array<std::uint8_t, 10> random{};
+        core_.environment().random(random);
+        return time_ordered_id(now_.at.time_since_epoch().count(), random);
+    }
+
+    // The edit's fields, completed by what a new record may leave out.
+    void add_defaults(Working& w) {
+        Record record{w.edit.kind, w.edit.id, {}, {}};
+        for (const FieldEdit& f : w.edit.fields) record.fields[f.field->number] = f.content;
+        std::set<std::uint16_t> given;
+        for (const auto& [number, content] : record.fields) given.insert(number);
+        CaptureFacts facts{now_, author(db_), core_.file(), {}};
+        if (const auto* raw = record.value("visit_id").text())
+            if (auto visit = RecordId::from_bytes(*raw)) facts.visit_customer = customer_of(*visit);
+        set_defaults(record, facts);
+        for (auto& [number, content] : record.fields)
+            if (!given.contains(number))
+                w.edit.fields.push_back({w.edit.kind->field(number), FieldEdit::Op::set, std::move(content)});
+    }
+
+    RecordId customer_of(const RecordId& visit) {
+        for (const Working& w : working_)
+            if (w.edit.id == visit)
+                for (const FieldEdit& f : w.edit.fields)
+                    if (f.field->name == "customer_id" && !f.content.empty())
+                        return RecordId::from_bytes(*f.content[0].value.text()).value_or(RecordId{});
+        if (auto row = load_row(db_, visit))
+            if (const auto* raw = row->record().value("customer_id").text()) return RecordId::from_bytes(*raw).value_or(RecordId{});
+        return {};
+    }
+
+    // An open visit that gets its result is closed by it.
+    static void complete_edit(Working& w) {
+        if (w.edit.kind->name != "visit") return;
+        const auto edits = [&](std::string_view name) {
+            return std::any_of(w.edit.fields.begin(), w.edit.fields.end(), [&](const FieldEdit& f) {
+                return f.field->name == name && f.op == FieldEdit::Op::set;
+            });
+        };
+        if (edits("result") && !edits("state"))
+            w.edit.fields.push_back({w.edit.kind->field("state"), FieldEdit::Op::set, {{"", Value("closed")}}});
+    }
+
+    void check_writers(const Working& w) {
+        check_writer(*w.edit.kind, nullptr, w.edit.id, w.edit.create, role_, captured_.refusals);
+        for (const FieldEdit& f : w.edit.fields) check_writer(*w.edit.kind, f.field, w.edit.id, w.edit.create, role_, captured_.refusals);
+    }
+
+    // ---- which bundle
+
+    // A draft or a refused bundle takes the edits of its own records; a lone edit joins an unsent bundle that holds nothing
+    // but this record, if no later bundle carries one of the fields; everything else is a new bundle.
+    void choose_bundle() {
+        if (working_.size() == 1 && !working_[0].edit.create) {
+            const std::vector<PendingChange>& pending = working_[0].loaded.pending;
+            for (const PendingChange& change : pending)
+                if (change.state == BundleState::draft || change.state == BundleState::refused) bundle_ = change.bundle;
+            if (!bundle_ && !options_.as_draft) bundle_ = bundle_to_join(working_[0]);
+        }
+        if (bundle_) {
+            bundle_row_ = *load_bundle(db_, bundle_);
+            return;
+        }
+        bundle_row_.state = options_.as_draft ? BundleState::draft : BundleState::queued;
+        bundle_row_.id = bundle_ = insert_bundle(db_, bundle_row_.state, now_);
+    }
+
+    std::int64_t bundle_to_join(const Working& w) {
+        for (auto change = w.loaded.pending.rbegin(); change != w.loaded.pending.rend(); ++change) {
+            if (change->state == BundleState::queued && records_of(db_, change->bundle).size() == 1 &&
+                !refers_behind(w, change->bundle))
+                return change->bundle;
+            for (const FieldEdit& f : w.edit.fields)
+                if (change->write_of(f.field->number)) return 0;
+        }
+        return 0;
+    }
+
+    // Does the edit name a record that only a later bundle creates?
+    bool refers_behind(const Working& w, std::int64_t bundle) {
+        for (const RecordId& id : w.references) {
+            auto select = db_.prepare("SELECT 1 FROM change WHERE record = ? AND creates AND bundle > ?");
+            if (select.bind(1, id).bind(2, bundle).step()) return true;
+        }
+        return false;
+    }
+
+    // ---- writing
+
+    PendingChange& own_change(Working& w) {
+        for (PendingChange& change : w.loaded.pending)
+            if (change.bundle == bundle_) return change;
+        PendingChange change;
+        change.bundle = bundle_;
+        change.state = bundle_row_.state;
+        change.kind = w.edit.kind;
+        change.record = w.edit.id;
+        change.creates = w.edit.create;
+        const auto at = std::find_if(w.loaded.pending.begin(), w.loaded.pending.end(),
+                                     [&](const PendingChange& c) { return c.bundle > bundle_; });
+        return *w.loaded.pending.insert(at, std::move(change));
+    }
+
+    void write_record(Working& w) {
+        PendingChange& change = own_change(w);
+        for (FieldEdit& f : w.edit.fields) {
+            const std::size_t before = captured_.refusals.size();
+            check_content(*f.field, w.edit.id, f.content, limits_, captured_.refusals);
+            if (captured_.refusals.size() != before) continue;
+            if (bundle_row_.state == BundleState::refused) absorb_later(w, change, f.field->number);
+            if (f.field->is_keyed()) write_keyed(w, change, f);
+            else write_register(w, change, f);
+        }
+        std::erase_if(change.writes, [](const Write& write) {
+            return write.adds.empty() && write.over.empty() && write.over_own.empty() && write.folded.empty();
+        });
+        if (w.edit.create) {
+            Record record{w.edit.kind, w.edit.id, {}, {}};
+            refresh(w.loaded.row, w.loaded.pending);
+            record.fields = w.loaded.row.shown;
+            w.loaded.row.confirmed.scope = !w.edit.scope.empty() ? w.edit.scope : scope_in_capture(record);
+            if (w.edit.kind->home == Home::territory) change.scope = w.loaded.row.confirmed.scope;
+        }
+        refresh(w.loaded.row, w.loaded.pending);
+    }
+
+    std::string scope_in_capture(const Record& record) {
+        if (!record.kind->root.empty())
+            if (const auto* raw = record.value(record.kind->root).text())
+                for (const Working& w : working_)
+                    if (w.edit.id.raw() == *raw && w.edit.id != record.id) return w.loaded.row.confirmed.scope;
+        return scope_for(db_, record);
+    }
+
+    // A refused bundle is repaired in place: what later bundles, which all wait for it, say about the field moves into it.
+    static void absorb_later(Working& w, PendingChange& target, std::uint16_t field) {
+        for (PendingChange& later : w.loaded.pending) {
+            if (later.bundle <= target.bundle) continue;
+            Write* theirs = later.write_of(field);
+            if (!theirs) continue;
+            Write& own = target.write_for(field);
+            const bool keyed = w.edit.kind->field(field)->is_keyed();
+            for (const Added& add : keyed ? std::vector<Added>{} : own.adds) own.folded.push_back({add.capture, content_hash(add.key, add.value)});
+            if (!keyed) own.adds.clear();
+            std::erase_if(own.adds, [&](const Added& add) {
+                const bool gone = std::any_of(theirs->over_own.begin(), theirs->over_own.end(), [&](const OverwrittenCapture& o) {
+                    return o.capture == add.capture && o.key == add.key;
+                });
+                if (gone) own.folded.push_back({add.capture, content_hash(add.key, add.value)});
+                return gone;
+            });
+            own.adds.insert(own.adds.end(), theirs->adds.begin(), theirs->adds.end());
+            own.over.insert(own.over.end(), theirs->over.begin(), theirs->over.end());
+            own.folded.insert(own.folded.end(), theirs->folded.begin(), theirs->folded.end());
+            std::erase_if(later.writes, [&](const Write& write) { return write.field == field; });
+        }
+    }
+
+    void write_register(Working& w, PendingChange& change, const FieldEdit& f) {
+        const Field& field = *f.field;
+        const Value value = f.op == FieldEdit::Op::set && !f.content.empty() ? f.content[0].value : Value();
+        const FieldState present = overlay(w.loaded.row, w.loaded.pending, field.number);
+        const Content shown = show(field, present);
+        const bool same = value.is_null() ? shown.empty() : shown.size() == 1 && shown[0].value == value;
+        if (same && !options_.resolves) return;
+        if (!may_change(w, change, field, value)) return;
+
+        Write* own = change.write_of(field.number);
+        const PendingChange* earlier = nullptr;
+        for (const PendingChange& c : w.loaded.pending)
+            if (c.bundle < change.bundle && c.write_of(field.number)) earlier = &c;
+
+        if (own) {
+            for (const Added& add : own->adds) own->folded.push_back({add.capture, content_hash(add.key, add.value)});
+            own->adds.clear();
+        } else {
+            own = &change.write_for(field.number);
+            if (earlier) {
+                for (const Added& add : earlier->write_of(field.number)->adds) own->over_own.push_back({add.capture, add.key});
+            } else if (const auto it = w.loaded.row.confirmed.fields.find(field.number);
+                       it != w.loaded.row.confirmed.fields.end()) {
+                own->over = shown_dots(field, it->second);
+            }
+        }
+        if (options_.resolves)
+            if (const auto it = w.loaded.row.confirmed.fields.find(field.number); it != w.loaded.row.confirmed.fields.end())
+                for (const LiveValue& l : it->second.live) name_once(own->over, {l.dot, l.key});
+        own->adds.push_back({"", value, stamp_, capture_});
+    }
+
+    static void name_once(std::vector<Overwritten>& over, Overwritten o) {
+        if (std::find(over.begin(), over.end(), o) == over.end()) over.push_back(std::move(o));
+    }
+
+    // Policies that stop a write at capture.
+    bool may_change(const Working& w, const PendingChange& change, const Field& field, const Value& value) {
+        std::vector<PendingChange> others;
+        for (const PendingChange& c : w.loaded.pending)
+            if (c.bundle != change.bundle) others.push_back(c);
+        const FieldState without_own = overlay(w.loaded.row, others, field.number);
+        const Content seen = show(field, without_own);
+        switch (field.policy) {
+            case Policy::write_once: {
+                const bool own_is_open = change.state == BundleState::draft || change.state == BundleState::refused || w.edit.create;
+                if ((seen.empty() && (!change.write_of(field.number) || own_is_open)) || options_.resolves) return true;
+                refuse(w.edit.id, field.name, "write_once", field.name + " cannot be changed once it is captured");
+                return false;
+            }
+            case Policy::absorbing:
+                if (value.integer() && *value.integer() != 0) return true;
+                refuse(w.edit.id, field.name, "absorbing", field.name + " cannot be taken back");
+                return false;
+            case Policy::highest:
+            case Policy::lowest: {
+                if (seen.empty()) return true;
+                const int order = compare_in_order(field, value, seen[0].value);
+                const bool backwards = field.policy == Policy::highest ? order < 0 : order > 0;
+                if (!backwards || field.marks.lowered_by.contains(role_)) return true;
+                refuse(w.edit.id, field.name, "not_lowerable",
+                       field.name + " can only be " + (field.policy == Policy::highest ? "raised" : "lowered") + " by this role");
+                return false;
+            }
+            default: return true;
+        }
+    }
+
+    void write_keyed(Working& w, PendingChange& change, const FieldEdit& f) {
+        const Field& field = *f.field;
+        const Content shown = show(field, overlay(w.loaded.row, w.loaded.pending, field.number));
+        const auto find = [](const Content& content, const std::string& key) {
+            return std::find_if(content.begin(), content.end(), [&](const Item& item) { return item.key == key; });
+        };
+        Content adds;
+        std::vector<std::string> leaves;
+        if (f.op == FieldEdit::Op::add || f.op == FieldEdit::Op::set)
+            for (const Item& item : f.content)
+                if (const auto it = find(shown, item.key); it == shown.end() || it->value != item.value || options_.resolves) {
+                    adds.push_back(item);
+                    if (it != shown.end()) leaves.push_back(item.key);
+                }
+        if (f.op == FieldEdit::Op::set || f.op == FieldEdit::Op::clear)
+            for (const Item& item : shown)
+                if (f.op == FieldEdit::Op::clear || find(f.content, item.key) == f.content.end()) leaves.push_back(item.key);
+        if (f.op == FieldEdit::Op::remove)
+            for (const Item& item : f.content)
+                if (find(shown, item.key) != shown.end()) leaves.push_back(item.key);
+
+        Write& own = change.write_for(field.number);
+        for (const std::string& key : leaves) take_away(w, change, own, key);
+        for (const Item& item : adds) own.adds.push_back({item.key, item.value, stamp_, capture_});
+        if (!field.is_set())  // a map keeps "no value" as a value of its own, so that it can meet a concurrent one
+            for (const std::string& key : leaves)
+                if (find(adds, key) == adds.end()) own.adds.push_back({key, Value(), stamp_, capture_});
+    }
+
+    static void take_away(const Working& w, const PendingChange& change, Write& own, const std::string& key) {
+        std::erase_if(own.adds, [&](const Added& add) {
+            if (add.key != key) return false;
+            own.folded.push_back({add.capture, content_hash(add.key, add.value)});
+            return true;
+        });
+        if (const auto it = w.loaded.row.confirmed.fields.find(own.field); it != w.loaded.row.confirmed.fields.end())
+            for (const LiveValue& l : it->second.live)
+                if (l.key == key) name_once(own.over, {l.dot, l.key});
+        for (const PendingChange& earlier : w.loaded.pending) {
+            if (earlier.bundle >= change.bundle) continue;
+            if (const Write* write = earlier.write_of(own.field))
+                for (const Added& add : write->adds)
+                    if (add.key == key) own.over_own.push_back({add.capture, add.key});
+        }
+    }
+
+    // ---- the whole
+
+    void check_whole(const Working& w) {
+        if (bundle_row_.state == BundleState::draft) return;
+        check_record(w.loaded.row.record(), captured_.refusals);
+    }
+
+    void check_size() {
+        if (working_.size() > limits_.bundle_changes_max)
+            refuse({}, "", "too_many_records",
+                   "a bundle may hold " + std::to_string(limits_.bundle_changes_max) + " records, this one has " + std::to_string(working_.size()));
+        Bundle bundle;
+        for (Working& w : working_) bundle.changes.push_back({w.edit.kind->number, w.edit.id, w.edit.create, {}, own_change(w).writes});
+        if (const std::size_t size = encode_bundle(bundle).size(); size > limits_.bundle_bytes_max)
+            refuse({}, "", "too_large",
+                   "a bundle may hold " + std::to_string(limits_.bundle_bytes_max) + " bytes, this one has " + std::to_string(size));
+    }
+
+    void store() {
+        for (Working& w : working_) {
+            save_with_pending(db_, w.loaded.row, w.loaded.pending);
+            writing_.changed(*w.edit.kind, w.edit.id);
+        }
+        std::set<std::int64_t> emptied;
+        for (Working& w : working_)
+            for (const PendingChange& change : w.loaded.pending)
+                if (change.writes.empty() && !change.creates && records_of(db_, change.bundle).empty()) emptied.insert(change.bundle);
+        for (const std::int64_t bundle : emptied) delete_bundle(db_, bundle);
+        if (emptied.contains(bundle_)) {
+            for (Working& w : working_) {
+                w.loaded.pending = load_pending(db_, w.loaded.row);
+                save_with_pending(db_, w.loaded.row, w.loaded.pending);
+            }
+            return;
+        }
+        name_needs();
+        if (bundle_row_.state == BundleState::refused) {
+            bundle_row_.state = BundleState::queued;
+            bundle_row_.reasons.clear();
+        }
+        if (bundle_row_.later_run != 0 || !bundle_row_.former.empty()) {
+            bundle_row_.later_run = 0;  // an edited bundle may go at once
+            save_bundle(db_, bundle_row_);
+        }
+        set_meta(db_, "clock", static_cast<std::int64_t>(stamp_));
+    }
+
+    // The earlier bundles this one depends on: they create what it changes or refers to, or change a field it changes.
+    void name_needs() {
+        const auto need = [&](std::int64_t earlier) {
+            if (earlier == bundle_) return;
+            db_.prepare("INSERT OR IGNORE INTO needs(bundle, needed) VALUES(?,?)").bind(1, bundle_).bind(2, earlier).run();
+        };
+        for (Working& w : working_) {
+            const PendingChange& own = own_change(w);
+            for (const PendingChange& earlier : w.loaded.pending) {
+                if (earlier.bundle >= bundle_) continue;
+                const bool shares = std::any_of(own.writes.begin(), own.writes.end(), [&](const Write& write) {
+                    return std::any_of(earlier.writes.begin(), earlier.writes.end(),
+                                       [&](const Write& e) { return e.field == write.field; });
+                });
+                if (earlier.creates || shares) need(earlier.bundle);
+            }
+            for (const RecordId& id : w.references) {
+                auto select = db_.prepare("SELECT bundle FROM change WHERE record = ? AND creates");
+                select.bind(1, id);
+                while (select.step()) need(select.integer(0));
+            }
+        }
+    }
+
+    Store::Core& core_;
+    CommitOptions options_;
+    Store::Core::Writing writing_;
+    sqlite::Database& db_;
+    Instant now_;
+    Role role_;
+    Limits limits_;
+    Stamp stamp_ = 0;
+    CaptureId capture_;
+    std::vector<Working> working_;
+    std::int64_t bundle_ = 0;
+    BundleRow bundle_row_;
+    Captured captured_;
+};
+
+}  // namespace
+
+Role capture_role(sqlite::Database& db) {
+    const auto identity = stored_identity(db);
+    return identity ? identity->role : Role::rep;
+}
+
+std::string scope_for(sqlite::Database& db, const Record& record) {
+    const auto identity = stored_identity(db);
+    switch (record.kind->home) {
+        case Home::global: return "global";
+        case Home::person: {
+            const Value& assignee = record.value("assignee");
+            const std::string who = assignee.text() ? *assignee.text() : author(db);
+            return who.empty() ? "" : "rep/" + who;
+        }
+        case Home::territory: return identity ? own_territory(*identity) : "";
+        case Home::customer:
+        case Home::subject: {
+            const auto* raw = record.value(record.kind->root).text();
+            const auto root = raw ? RecordId::from_bytes(*raw) : std::nullopt;
+            const auto row = root ? load_row(db, *root) : std::nullopt;
+            // A request about a theme stays with its author: reasons are not for everybody.
+            if (row && row->confirmed.scope == "global" && record.kind->name == "state_request") {
+                const std::string who = author(db);
+                return who.empty() ? "" : "rep/" + who;
+            }
+            return row ? row->confirmed.scope : "";
+        }
+    }
+    return "";
+}
+
+Captured commit_edits(Store::Core& core, std::span<const RecordEdit> edits, const CommitOptions& options) {
+    if (edits.empty()) return {};
+    for (const RecordEdit& edit : edits) {
+        if (edit.create && !edit.kind) throw Error(ErrorCode::invalid_argument, "a new record needs a kind");
+        for (const FieldEdit& f : edit.fields)
+            if (!f.field) throw Error(ErrorCode::invalid_argument, "an edit names no field");
+    }
+    return Capture(core, options).run(edits);
+}
+
+Captured Store::commit(std::span<const RecordEdit> edits, bool as_draft) {
+    return commit_edits(*core_, edits, {.as_draft = as_draft, .resolves = false});
+}
+
+}  // namespace rapport

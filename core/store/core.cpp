@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/core.hpp"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "store/schema.hpp"
+
+namespace rapport {
+namespace {
+
+constexpr std::size_t kIdleReadersMax = 4;
+
+bool holds_anything(const std::string& path) {
+    struct stat status {};
+    return ::stat(path.c_str(), &status) == 0 && status.st_size > 0;
+}
+
+sqlite::Database open_reader(const std::string& path) {
+    return sqlite::Database::open(path, {.read_only = true, .create = false});
+}
+
+sqlite::Database& writable(sqlite::Database* writer) {
+    if (!writer) throw Error(ErrorCode::storage_busy, "the store was opened for reading only");
+    return *writer;
+}
+
+}  // namespace
+
+// ---- Observers
+
+std::uint64_t Observers::add(std::vector<const Kind*> kinds,
+                             std::function<void(const Changes&)> callback) {
+    const std::lock_guard lock(mutex_);
+    auto observer = std::make_shared<Observer>();
+    observer->id = next_++;
+    observer->kinds = std::move(kinds);
+    observer->callback = std::move(callback);
+    observers_.push_back(observer);
+    return observer->id;
+}
+
+void Observers::remove(std::uint64_t id) {
+    std::unique_lock lock(mutex_);
+    const auto it = std::find_if(observers_.begin(), observers_.end(),
+                                 [&](const auto& o) { return o->id == id; });
+    if (it == observers_.end()) return;
+    const std::shared_ptr<Observer> observer = *it;
+    observers_.erase(it);
+    const auto self = std::this_thread::get_id();
+    returned_.wait(lock, [&] {  // a callback may end its own subscription
+        return std::all_of(observer->running.begin(), observer->running.end(),
+                           [&](const auto& t) { return t == self; });
+    });
+}
+
+void Observers::notify(const Changes& changes) {
+    std::unique_lock lock(mutex_);
+    for (const auto& observer : std::vector(observers_)) {
+        Changes wanted;
+        for (const Changes::Of& of : changes.kinds)
+            if (observer->kinds.empty() || std::find(observer->kinds.begin(), observer->kinds.end(),
+                                                     of.kind) != observer->kinds.end())
+                wanted.kinds.push_back(of);
+        const bool gone =
+            std::find(observers_.begin(), observers_.end(), observer) == observers_.end();
+        if (wanted.kinds.empty() || gone) continue;
+        const auto self = std::this_thread::get_id();
+        observer->running.push_back(self);
+        lock.unlock();
+        try {
+            observer->callback(wanted);
+        } catch (...) {
+        }
+        lock.lock();
+        observer->running.erase(
+            std::find(observer->running.begin(), observer->running.end(), self));
+        returned_.notify_all();
+    }
+}
+
+// ---- Core
+
+Store::Core::Core(const std::string& path, const Store::Options& options)
+    : path_(path), environment_(options.environment ? *options.environment : system_environment()) {
+    if (!options.read_only) {
+        open_for_writing(options);
+        return;
+    }
+    auto reader = std::make_unique<sqlite::Database>(open_reader(path_));
+    check_format(*reader);
+    file_ = static_cast<std::uint64_t>(meta_integer(*reader, "file").value_or(0));
+    give_back(std::move(reader));
+}
+
+void Store::Core::open_for_writing(const Store::Options& options) {
+    lock_.emplace(path_, options.lock_wait);
+    if (holds_anything(path_)) {
+        // Somebody else's database must not be turned to WAL before we notice that it is not ours.
+        sqlite::Database look = open_reader(path_);
+        check_ours(look);
+    }
+    writer_ = std::make_unique<sqlite::Database>(sqlite::Database::open(path_, {}));
+    create_or_migrate(*writer_);
+    sqlite::Transaction transaction(*writer_);
+    if (!meta_integer(*writer_, "file")) {
+        const auto drawn = static_cast<std::int64_t>(environment_.random64() >> 1);
+        set_meta(*writer_, "file", std::max<std::int64_t>(drawn, 1));
+        set_meta(*writer_, "rep", options.rep);
+        set_meta(*writer_, "clock", std::int64_t{0});
+    }
+    file_ = static_cast<std::uint64_t>(meta_integer(*writer_, "file").value_or(0));
+    clock_ = HybridClock(static_cast<Stamp>(meta_integer(*writer_, "clock").value_or(0)));
+    transaction.commit();
+}
+
+Store::Core::~Core() = default;
+
+std::unique_ptr<sqlite::Database> Store::Core::take_reader() const {
+    {
+        const std::lock_guard lock(readers_mutex_);
+        if (!readers_.empty()) {
+            auto reader = std::move(readers_.back());
+            readers_.pop_back();
+            return reader;
+        }
+    }
+    return std::make_unique<sqlite::Database>(open_reader(path_));
+}
+
+void Store::Core::give_back(std::unique_ptr<sqlite::Database> reader) const {
+    const std::lock_guard lock(readers_mutex_);
+    if (readers_.size() < kIdleReadersMax) readers_.push_back(std::move(reader));
+}
+
+// ---- Writing, Reading
+
+Store::Core::Writing::Writing(Core& core)
+    : db(writable(core.writer_.get())), core_(core), lock_(core.writer_mutex_), transaction_(db) {}
+
+void Store::Core::Writing::changed(const Kind& kind, const RecordId& id) {
+    auto& of = changes_[kind.number];
+    of.kind = &kind;
+    of.ids.push_back(id);
+}
+
+void Store::Core::Writing::commit() {
+    if (const auto last = static_cast<std::int64_t>(core_.clock_.last());
+        meta_integer(db, "clock") != last)
+        set_meta(db, "clock", last);
+    transaction_.commit();
+    lock_.unlock();
+    Changes changes;
+    for (auto& [number, of] : changes_) {
+        std::sort(of.ids.begin(), of.ids.end());
+        of.ids.erase(std::unique(of.ids.begin(), of.ids.end()), of.ids.end());
+        changes.kinds.push_back(std::move(of));
+    }
+    changes_.clear();
+    if (!changes.kinds.empty()) core_.observers_->notify(changes);
+}
+
+Store::Core::Reading::Reading(const Core& core, std::unique_ptr<sqlite::Database> database)
+    : db(*database), core_(core), database_(std::move(database)) {
+    snapshot_.emplace(db, sqlite::Transaction::Kind::deferred);
+}
+
+Store::Core::Reading::~Reading() {
+    snapshot_.reset();
+    core_.give_back(std::move(database_));
+}
+
+}  // namespace rapport

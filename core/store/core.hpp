@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "model/clock.hpp"
+#include "model/limits.hpp"
+#include "rapport/store.hpp"
+#include "sqlite/database.hpp"
+#include "store/file_lock.hpp"
+
+namespace rapport {
+
+/// Who wants to hear of changes. Callbacks run on the thread that made the change, with no lock
+/// held; what they throw is dropped, because the change has been made.  Thread-safety: thread-safe.
+class Observers {
+public:
+    std::uint64_t add(std::vector<const Kind*> kinds, std::function<void(const Changes&)> callback);
+    /// Waits for calls that run on other threads; none starts afterwards.
+    void remove(std::uint64_t id);
+    void notify(const Changes& changes);
+
+private:
+    struct Observer {
+        std::uint64_t id = 0;
+        std::vector<const Kind*> kinds;
+        std::function<void(const Changes&)> callback;
+        std::vector<std::thread::id> running;
+    };
+    std::mutex mutex_;
+    std::condition_variable returned_;
+    std::vector<std::shared_ptr<Observer>> observers_;
+    std::uint64_t next_ = 1;
+};
+
+/// What all parts of the store share: the writer connection, the pool of readers, clock and
+/// observers.
+///
+/// Thread-safety: thread-safe. Writing parts take `Writing`, reading parts take `Reading`;
+/// callbacks run with neither held.
+class Store::Core {
+public:
+    Core(const std::string& path, const Store::Options& options);
+    ~Core();
+
+    /// The writer connection in one immediate transaction; nothing is kept unless commit() is
+    /// called, which also tells the observers. One at a time: a thread that holds one must not take
+    /// another. Errors: storage_busy when the store was opened read-only.
+    class Writing {
+    public:
+        explicit Writing(Core& core);
+        sqlite::Database& db;
+        void changed(const Kind& kind, const RecordId& id);  ///< for the observers
+        void commit();                                       ///< `db` is not to be used afterwards
+
+    private:
+        Core& core_;
+        std::unique_lock<std::mutex> lock_;
+        sqlite::Transaction transaction_;
+        std::map<std::uint16_t, Changes::Of> changes_;  // by kind number
+    };
+    /// A pooled read-only connection in one snapshot, taken with the first statement.
+    class Reading {
+    public:
+        explicit Reading(const Core& core) : Reading(core, core.take_reader()) {}
+        ~Reading();
+        Reading(const Reading&) = delete;
+        Reading& operator=(const Reading&) = delete;
+        sqlite::Database& db;
+
+    private:
+        Reading(const Core& core, std::unique_ptr<sqlite::Database> database);
+        const Core& core_;
+        std::unique_ptr<sqlite::Database> database_;
+        std::optional<sqlite::Transaction> snapshot_;
+    };
+
+    Environment& environment() const { return environment_; }
+    Instant now() const { return environment_.now(); }
+    std::uint64_t file() const { return file_; }  ///< of capture ids
+    HybridClock& clock() { return clock_; }       ///< use only while Writing; kept with the commit
+    const std::shared_ptr<Observers>& observers() const { return observers_; }
+
+private:
+    std::unique_ptr<sqlite::Database> take_reader() const;
+    void give_back(std::unique_ptr<sqlite::Database> reader) const;
+    void open_for_writing(const Store::Options& options);
+
+    std::string path_;
+    Environment& environment_;
+    std::optional<FileLock> lock_;              // writing stores only
+    std::unique_ptr<sqlite::Database> writer_;  // null when read-only
+    std::mutex writer_mutex_;
+    mutable std::mutex readers_mutex_;
+    mutable std::vector<std::unique_ptr<sqlite::Database>> readers_;
+    std::uint64_t file_ = 0;
+    HybridClock clock_;
+    std::shared_ptr<Observers> observers_ = std::make_shared<Observers>();
+};
+
+}  // namespace rapport

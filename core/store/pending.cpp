@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/pending.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "model/archive.hpp"
+#include "model/lifecycle.hpp"
+
+namespace rapport {
+namespace {
+
+// Does the row show exactly the one value this write brings?
+bool held_by_row(const Write& write, const Row& row) {
+    if (write.adds.size() != 1 || !write.adds[0].key.empty()) return false;
+    const auto shown = row.shown.find(write.field);
+    if (shown == row.shown.end()) return write.adds[0].value.is_null();
+    return shown->second.size() == 1 && shown->second[0].key.empty() && shown->second[0].value == write.adds[0].value;
+}
+
+std::string encode_change(const PendingChange& change, const Row& row) {
+    std::vector<Write> stored = change.writes;
+    std::vector<std::uint16_t> in_row;
+    for (Write& write : stored)
+        if (held_by_row(write, row)) {
+            in_row.push_back(write.field);
+            write.adds[0].value = Value();
+        }
+    WireWriter w;
+    w.varint(in_row.size());
+    for (const std::uint16_t field : in_row) w.varint(field);
+    w.bytes(encode_writes(stored));
+    return w.take();
+}
+
+std::vector<Write> decode_change(std::string_view bytes, const Row& row) {
+    WireReader r(bytes);
+    std::set<std::uint64_t> in_row;
+    for (std::size_t n = r.count(); n > 0; --n) in_row.insert(r.varint());
+    std::vector<Write> writes = decode_writes(r.bytes(r.remaining()));
+    for (Write& write : writes) {
+        if (!in_row.contains(write.field) || write.adds.empty()) continue;
+        const auto shown = row.shown.find(write.field);
+        if (shown != row.shown.end() && !shown->second.empty()) write.adds[0].value = shown->second[0].value;
+    }
+    return writes;
+}
+
+}  // namespace
+
+const Write* PendingChange::write_of(std::uint16_t field) const {
+    for (const Write& write : writes)
+        if (write.field == field) return &write;
+    return nullptr;
+}
+Write* PendingChange::write_of(std::uint16_t field) {
+    return const_cast<Write*>(std::as_const(*this).write_of(field));
+}
+
+Write& PendingChange::write_for(std::uint16_t field) {
+    if (Write* write = write_of(field)) return *write;
+    const auto at = std::find_if(writes.begin(), writes.end(), [&](const Write& w) { return w.field > field; });
+    return *writes.insert(at, Write{field, {}, {}, {}, {}, {}});
+}
+
+std::vector<PendingChange> load_pending(sqlite::Database& db, const Row& row) {
+    std::vector<PendingChange> changes;
+    if (!(row.status & (kRowPending | kRowDraft))) return changes;
+    auto select = db.prepare(
+        "SELECT c.bundle, b.state, c.creates, c.scope, c.writes FROM change c JOIN bundle b ON b.id = c.bundle "
+        "WHERE c.record = ? ORDER BY c.bundle");
+    select.bind(1, row.id);
+    while (select.step()) {
+        PendingChange c;
+        c.bundle = select.integer(0);
+        c.state = static_cast<BundleState>(select.integer(1));
+        c.kind = row.kind;
+        c.record = row.id;
+        c.creates = select.integer(2) != 0;
+        c.scope = select.text(3);
+        c.writes = decode_change(select.blob(4), row);
+        changes.push_back(std::move(c));
+    }
+    return changes;
+}
+
+void save_pending(sqlite::Database& db, const PendingChange& change, const Row& row) {
+    if (change.writes.empty() && !change.creates) {
+        db.prepare("DELETE FROM change WHERE bundle = ? AND record = ?").bind(1, change.bundle).bind(2, change.record).run();
+        return;
+    }
+    db.prepare("INSERT OR REPLACE INTO change(bundle, record, kind, creates, scope, writes) VALUES(?,?,?,?,?,?)")
+        .bind(1, change.bundle)
+        .bind(2, change.record)
+        .bind(3, static_cast<int>(change.kind->number))
+        .bind(4, change.creates)
+        .bind(5, change.scope)
+        .bind_blob(6, encode_change(change, row))
+        .run();
+}
+
+FieldState overlay(const Row& row, const std::vector<PendingChange>& pending, std::uint16_t field) {
+    FieldState state;
+    if (const auto it = row.confirmed.fields.find(field); it != row.confirmed.fields.end()) state = it->second;
+    const bool keyed = row.kind->field(field) && row.kind->field(field)->is_keyed();
+    for (const PendingChange& change : pending) {
+        const Write* write = change.write_of(field);
+        if (!write) continue;
+        std::erase_if(state.live, [&](const LiveValue& l) {
+            for (const Overwritten& o : write->over)
+                if (o.dot == l.dot && (!keyed || o.key == l.key)) return true;
+            for (const OverwrittenCapture& o : write->over_own)
+                if (l.dot.writer == kUnsentWriter && o.capture == l.capture && (!keyed || o.key == l.key)) return true;
+            return false;
+        });
+        const Dot unsent{kUnsentWriter, static_cast<std::uint64_t>(change.bundle)};
+        for (const Added& a : write->adds) state.live.push_back({unsent, a.stamp, a.key, a.value, a.capture, false});
+    }
+    return state;
+}
+
+void refresh(Row& row, const std::vector<PendingChange>& pending) {
+    row.shown = show(row.confirmed).fields;
+    bool conflict = false;
+    std::set<std::uint16_t> pending_fields;
+    for (const PendingChange& change : pending)
+        for (const Write& write : change.writes) pending_fields.insert(write.field);
+    for (const Field& field : row.kind->fields) {
+        if (pending_fields.contains(field.number)) {
+            const FieldState state = overlay(row, pending, field.number);
+            Content content = show(field, state);
+            if (content.empty()) row.shown.erase(field.number);
+            else row.shown[field.number] = std::move(content);
+            conflict |= conflicted(field, state);
+        } else if (const auto it = row.confirmed.fields.find(field.number); it != row.confirmed.fields.end()) {
+            conflict |= conflicted(field, it->second);
+        }
+    }
+    // What the server will give a new record on arrival; shown until it has.
+    if (const Lifecycle* lifecycle = lifecycle_of(*row.kind); lifecycle && !row.confirmed_once)
+        row.shown[common_field::state] = {{"", Value(std::string(lifecycle->initial))}};
+
+    row.status &= kRowHidden;
+    if (conflict) row.status |= kRowConflict;
+    for (const PendingChange& change : pending)
+        row.status |= change.state == BundleState::draft ? kRowDraft : kRowPending;
+}
+
+void save_with_pending(sqlite::Database& db, Row& row, const std::vector<PendingChange>& pending) {
+    refresh(row, pending);
+    save_row(db, row);
+    for (const PendingChange& change : pending) save_pending(db, change, row);
+}
+
+std::optional<Loaded> load(sqlite::Database& db, const RecordId& id) {
+    std::optional<Row> row = load_row(db, id);
+    if (!row) return std::nullopt;
+    std::vector<PendingChange> pending = load_pending(db, *row);
+    return Loaded{std::move(*row), std::move(pending)};
+}
+
+// ---- bundles
+
+namespace {
+
+struct DotList {
+    std::vector<Dot> dots;
+    template <class A>
+    void serialize(A& a) {
+        std::vector<std::uint64_t> flat;
+        for (const Dot& d : dots) flat.insert(flat.end(), {d.writer, d.counter});
+        a(flat);
+        dots.clear();
+        for (std::size_t i = 0; i + 1 < flat.size(); i += 2) dots.push_back({flat[i], flat[i + 1]});
+    }
+};
+struct StoredReason {
+    Refusal refusal;
+    template <class A>
+    void serialize(A& a) { a(refusal.record, refusal.field, refusal.code, refusal.sentence); }
+};
+struct StoredReasons {
+    std::vector<StoredReason> list;
+    template <class A>
+    void serialize(A& a) { a(list); }
+};
+
+}  // namespace
+
+std::string encode_reasons(const std::vector<Refusal>& reasons) {
+    StoredReasons stored;
+    for (const Refusal& r : reasons) stored.list.push_back({r});
+    return encode(stored);
+}
+
+std::vector<Refusal> decode_reasons(std::string_view bytes) {
+    std::vector<Refusal> reasons;
+    if (bytes.empty()) return reasons;
+    for (StoredReason& r : decode<StoredReasons>(bytes).list) reasons.push_back(std::move(r.refusal));
+    return reasons;
+}
+
+std::int64_t insert_bundle(sqlite::Database& db, BundleState state, const Instant& captured_at) {
+    db.prepare("INSERT INTO bundle(state, captured_at) VALUES(?,?)")
+        .bind(1, static_cast<std::int64_t>(state))
+        .bind(2, captured_at.packed())
+        .run();
+    return db.last_row_id();
+}
+
+std::optional<BundleRow> load_bundle(sqlite::Database& db, std::int64_t id) {
+    auto select = db.prepare("SELECT state, counter, captured_at, later_run, reasons, former FROM bundle WHERE id = ?");
+    select.bind(1, id);
+    if (!select.step()) return std::nullopt;
+    BundleRow b;
+    b.id = id;
+    b.state = static_cast<BundleState>(select.integer(0));
+    b.counter = select.unsigned_integer(1);
+    b.captured_at = select.integer(2);
+    b.later_run = select.integer(3);
+    b.reasons = decode_reasons(select.blob(4));
+    if (!select.is_null(5)) b.former = decode<DotList>(select.blob(5)).dots;
+    return b;
+}
+
+void save_bundle(sqlite::Database& db, const BundleRow& b) {
+    db.prepare("UPDATE bundle SET state=?, counter=NULLIF(?,0), later_run=?, reasons=?, former=? WHERE id=?")
+        .bind(1, static_cast<std::int64_t>(b.state))
+        .bind(2, b.counter)
+        .bind(3, b.later_run)
+        .bind_blob(4, encode_reasons(b.reasons))
+        .bind_blob(5, encode(DotList{b.former}))
+        .bind(6, b.id)
+        .run();
+    if (b.state != BundleState::frozen)
+        db.prepare("UPDATE bundle SET bytes=NULL, verdict=NULL WHERE id=?").bind(1, b.id).run();
+}
+
+void delete_bundle(sqlite::Database& db, std::int64_t id) {
+    db.prepare("DELETE FROM change WHERE bundle=?").bind(1, id).run();
+    db.prepare("DELETE FROM needs WHERE bundle=?").bind(1, id).run();
+    db.prepare("DELETE FROM needs WHERE needed=?").bind(1, id).run();
+    db.prepare("DELETE FROM bundle WHERE id=?").bind(1, id).run();
+}
+
+std::vector<std::pair<RecordId, const Kind*>> records_of(sqlite::Database& db, std::int64_t bundle) {
+    std::vector<std::pair<RecordId, const Kind*>> records;
+    auto select = db.prepare("SELECT record, kind FROM change WHERE bundle=? ORDER BY creates DESC, record");
+    select.bind(1, bundle);
+    while (select.step())
+        records.emplace_back(select.id(0), kind_numbered(static_cast<std::uint16_t>(select.integer(1))));
+    return records;
+}
+
+}  // namespace rapport

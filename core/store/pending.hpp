@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "model/bundle.hpp"
+#include "store/rows.hpp"
+
+/// What this device has captured and the server has not yet judged, in the order it was captured.
+namespace rapport {
+
+enum class BundleState : std::int64_t {
+    draft = 0,    ///< stays until submitted
+    queued = 1,   ///< may be sent, unless it waits for another
+    frozen = 2,   ///< has its counter and bytes; retries are the same bytes until a verdict
+    refused = 3,  ///< parked with reasons; an edit queues it again
+};
+
+/// What one bundle does to one record. While the value of a write is what the row shows, only the row holds it; here, in
+/// memory, every value is filled in.
+struct PendingChange {
+    std::int64_t bundle = 0;
+    BundleState state = BundleState::queued;
+    const Kind* kind = nullptr;
+    RecordId record;
+    bool creates = false;
+    std::string scope;
+    std::vector<Write> writes;  ///< by field number
+
+    const Write* write_of(std::uint16_t field) const;
+    Write* write_of(std::uint16_t field);
+    Write& write_for(std::uint16_t field);  ///< adds an empty one if there is none
+};
+
+/// The pending changes of a row's record in bundle order, values filled in from the row.
+std::vector<PendingChange> load_pending(sqlite::Database& db, const Row& row);
+/// Stores one change beside its row (values the row shows are left out); a change without effect is removed.
+void save_pending(sqlite::Database& db, const PendingChange& change, const Row& row);
+
+/// A field's confirmed state with pending writes over it, in order; their dots are (kUnsentWriter, bundle).
+FieldState overlay(const Row& row, const std::vector<PendingChange>& pending, std::uint16_t field);
+/// Recomputes what the row shows and its status bits from the confirmed state and the pending changes.
+void refresh(Row& row, const std::vector<PendingChange>& pending);
+/// Saves row and pending changes together: what the row shows may have become, or ceased to be, a write's only copy.
+void save_with_pending(sqlite::Database& db, Row& row, const std::vector<PendingChange>& pending);
+
+/// Row and pending changes as one thing.
+struct Loaded {
+    Row row;
+    std::vector<PendingChange> pending;
+};
+std::optional<Loaded> load(sqlite::Database& db, const RecordId& id);
+
+// ---- bundles
+
+struct BundleRow {
+    std::int64_t id = 0;
+    BundleState state = BundleState::queued;
+    std::uint64_t counter = 0;    ///< 0: not frozen
+    std::int64_t captured_at = 0; ///< Instant::packed()
+    std::int64_t later_run = 0;   ///< run in which the server said `later`; 0: it did not
+    std::vector<Refusal> reasons;
+    std::vector<Dot> former;
+};
+std::int64_t insert_bundle(sqlite::Database& db, BundleState state, const Instant& captured_at);
+std::optional<BundleRow> load_bundle(sqlite::Database& db, std::int64_t id);
+/// Sets state, counter, later_run, reasons and former; clears bytes and verdict unless frozen.
+void save_bundle(sqlite::Database& db, const BundleRow& bundle);
+/// Removes the bundle and all that hangs on it; nobody waits for it any more.
+void delete_bundle(sqlite::Database& db, std::int64_t id);
+std::vector<std::pair<RecordId, const Kind*>> records_of(sqlite::Database& db, std::int64_t bundle);
+
+std::string encode_reasons(const std::vector<Refusal>& reasons);
+std::vector<Refusal> decode_reasons(std::string_view bytes);
+
+}  // namespace rapport

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/replica.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "model/archive.hpp"
+#include "store/apply.hpp"
+#include "store/core.hpp"
+#include "store/identity.hpp"
+#include "store/pending.hpp"
+#include "store/schema.hpp"
+
+namespace rapport {
+namespace {
+
+constexpr std::int64_t kEntriesKept = 8;  // two would do without double faults; eight cost nothing
+
+// What a stored request holds beside its ids and its bundles.
+struct RequestExtra {
+    EntryRef basis;
+    std::string cursor;
+    std::uint64_t receipt = 0;
+    template <class A>
+    void serialize(A& a) { a(basis.id, basis.tag, cursor, receipt); }
+};
+
+EntryRef newest_entry(sqlite::Database& db) {
+    auto select = db.prepare("SELECT id, tag FROM entry ORDER BY seq DESC LIMIT 1");
+    if (!select.step()) return {};
+    return {select.unsigned_integer(0), select.unsigned_integer(1)};
+}
+
+std::optional<Outgoing> stored_request(sqlite::Database& db, const Identity& identity) {
+    auto select = db.prepare("SELECT next, kind, last_id, last_tag, extra FROM request");
+    if (!select.step()) return std::nullopt;
+    Outgoing out;
+    out.writer = identity.writer;
+    out.next = select.unsigned_integer(0);
+    out.kind = static_cast<RequestKind>(select.integer(1));
+    out.last = {select.unsigned_integer(2), select.unsigned_integer(3)};
+    const auto extra = decode<RequestExtra>(select.blob(4));
+    out.basis = extra.basis;
+    out.cursor = extra.cursor;
+    out.receipt = extra.receipt;
+    auto bundles = db.prepare("SELECT b.bytes FROM request_bundle r JOIN bundle b ON b.id = r.bundle ORDER BY b.counter");
+    while (bundles.step()) out.bundles.emplace_back(bundles.blob(0));
+    return out;
+}
+
+// Freezes one bundle: its counter, what it names of earlier bundles by their dots, and its bytes.
+class Freezer {
+public:
+    Freezer(sqlite::Database& db, const Identity& identity)
+        : db_(db), writer_(identity.writer), counter_(static_cast<std::uint64_t>(meta_integer(db, "counter").value_or(0))) {}
+
+    std::string bytes_of(const BundleRow& row) {
+        Bundle bundle;
+        bundle.counter = counter_ + 1;
+        bundle.schema_version = static_cast<std::uint32_t>(kSchemaVersion);
+        bundle.captured_at = row.captured_at;
+        auto needs = db_.prepare("SELECT b.counter FROM needs n JOIN bundle b ON b.id = n.needed WHERE n.bundle = ? AND b.counter IS NOT NULL ORDER BY 1");
+        needs.bind(1, row.id);
+        while (needs.step()) bundle.needs.push_back(needs.unsigned_integer(0));
+        for (const auto& [id, kind] : records_of(db_, row.id)) {
+            const auto loaded = load(db_, id);
+            if (!loaded) throw Error(ErrorCode::internal, "a pending change has no row");
+            bundle.changes.push_back(change_of(*loaded, row));
+        }
+        return encode_bundle(bundle);
+    }
+
+    void freeze(BundleRow& row, const std::string& bytes) {
+        row.state = BundleState::frozen;
+        row.counter = ++counter_;
+        row.later_run = 0;
+        row.reasons.clear();
+        save_bundle(db_, row);
+        db_.prepare("UPDATE bundle SET bytes = ? WHERE id = ?").bind_blob(1, bytes).bind(2, row.id).run();
+        db_.prepare("INSERT INTO request_bundle(bundle) VALUES(?)").bind(1, row.id).run();
+        set_meta(db_, "counter", static_cast<std::int64_t>(counter_));
+    }
+
+private:
+    Change change_of(const Loaded& loaded, const BundleRow& row) {
+        Change change;
+        for (const PendingChange& pending : loaded.pending) {
+            if (pending.bundle != row.id) continue;
+            change = {pending.kind->number, pending.record, pending.creates, pending.scope, pending.writes};
+            for (Write& write : change.writes) {
+                write.former = row.former;
+                name_frozen(write, loaded, row.id);
+            }
+        }
+        return change;
+    }
+
+    // Own earlier writes are named by capture; where their dot is already given, by that as well.
+    void name_frozen(Write& write, const Loaded& loaded, std::int64_t bundle) {
+        for (const PendingChange& earlier : loaded.pending) {
+            if (earlier.bundle >= bundle || earlier.state != BundleState::frozen) continue;
+            const Write* theirs = earlier.write_of(write.field);
+            if (!theirs) continue;
+            const auto row = load_bundle(db_, earlier.bundle);
+            for (const Added& add : theirs->adds)
+                for (const OverwrittenCapture& own : write.over_own)
+                    if (own.capture == add.capture && own.key == add.key)
+                        write.over.push_back({{writer_, row->counter}, add.key});
+        }
+    }
+
+    sqlite::Database& db_;
+    std::uint64_t writer_;
+    std::uint64_t counter_;
+};
+
+// Bundles that may go now, in order: queued, not told `later` in this run, and nothing they need stays behind.
+std::vector<std::int64_t> sendable_bundles(sqlite::Database& db, std::size_t limit) {
+    const std::int64_t run = meta_integer(db, "run").value_or(1);
+    std::vector<std::int64_t> ids;
+    auto select = db.prepare(
+        "WITH RECURSIVE held(id) AS ("
+        "  SELECT id FROM bundle WHERE state IN (0, 3) OR (state = 1 AND later_run = ?1)"
+        "     OR (state = 2 AND verdict IS NOT NULL AND verdict <> 1)"
+        "  UNION SELECT n.bundle FROM needs n JOIN held h ON n.needed = h.id)"
+        "SELECT id FROM bundle WHERE state = 1 AND id NOT IN (SELECT id FROM held) ORDER BY id LIMIT ?2");
+    select.bind(1, run).bind(2, static_cast<std::int64_t>(limit));
+    while (select.step()) ids.push_back(select.integer(0));
+    return ids;
+}
+
+// What was captured before enrolment gets its author and territory.
+void adopt(Store::Core::Writing& writing, const Identity& identity) {
+    sqlite::Database& db = writing.db;
+    std::vector<RecordId> created;
+    auto select = db.prepare("SELECT DISTINCT record FROM change WHERE creates");
+    while (select.step()) created.push_back(select.id(0));
+    select.reset();
+    const std::string territory = own_territory(identity);
+    for (const RecordId& id : created) {
+        auto loaded = load(db, id);
+        if (!loaded) continue;
+        Row& row = loaded->row;
+        for (PendingChange& change : loaded->pending) {
+            if (!change.creates) continue;
+            const Write* made = change.write_of(common_field::created_at);
+            if (!made || made->adds.empty()) continue;
+            const Added at = made->adds[0];
+            change.write_for(common_field::created_by).adds = {{"", Value(identity.rep), at.stamp, at.capture}};
+            if (row.confirmed.scope.empty())
+                row.confirmed.scope = row.kind->home == Home::global   ? "global"
+                                      : row.kind->home == Home::person ? "rep/" + identity.rep
+                                                                       : territory;
+            if (row.kind->home == Home::territory) change.scope = row.confirmed.scope;
+        }
+        save_with_pending(db, row, loaded->pending);
+        writing.changed(*row.kind, id);
+    }
+}
+
+}  // namespace
+
+std::optional<Identity> Replica::identity() const {
+    const Store::Core::Reading reading(store_.core());
+    return stored_identity(reading.db);
+}
+
+std::string Replica::enrolment_secret() {
+    Store::Core::Writing writing(store_.core());
+    if (const auto kept = meta(writing.db, "enrolment_secret")) return *kept;
+    static constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    std::array<std::uint8_t, 43> random{};
+    store_.core().environment().random(random);
+    std::string secret;
+    for (const std::uint8_t byte : random) secret += kAlphabet[byte & 63];  // 43 x 6 bits
+    set_meta(writing.db, "enrolment_secret", secret);
+    writing.commit();
+    return secret;
+}
+
+void Replica::enrol(const Identity& identity) {
+    Store::Core::Writing writing(store_.core());
+    const auto present = stored_identity(writing.db);
+    if (present && present->writer != identity.writer)
+        throw Error(ErrorCode::conflict, "the file is enrolled already, as another device");
+    store_identity(writing.db, identity);
+    if (!present) adopt(writing, identity);
+    writing.commit();
+}
+
+void Replica::begin_run() {
+    Store::Core::Writing writing(store_.core());
+    set_meta(writing.db, "run", meta_integer(writing.db, "run").value_or(1) + 1);
+    writing.commit();
+}
+
+std::size_t Replica::sendable() const {
+    const Store::Core::Reading reading(store_.core());
+    return sendable_bundles(reading.db, SIZE_MAX >> 1).size();
+}
+
+Outgoing Replica::compose(const Limits& limits) {
+    Store::Core::Writing writing(store_.core());
+    sqlite::Database& db = writing.db;
+    const auto identity = stored_identity(db);
+    if (!identity) throw Error(ErrorCode::not_enrolled, "the file has not been enrolled with a server");
+    if (auto in_flight = stored_request(db, *identity)) return *std::move(in_flight);
+
+    Outgoing out;
+    out.writer = identity->writer;
+    out.last = newest_entry(db);
+    while (out.next == 0) out.next = store_.core().environment().random64() >> 1;
+
+    Freezer freezer(db, *identity);
+    std::size_t size = 0;
+    for (const std::int64_t id : sendable_bundles(db, limits.request_bundles_max)) {
+        BundleRow row = *load_bundle(db, id);
+        std::string bytes = freezer.bytes_of(row);
+        if (size > 0 && size + bytes.size() > limits.request_bytes_max) break;
+        size += bytes.size();
+        freezer.freeze(row, bytes);
+        out.bundles.push_back(std::move(bytes));
+    }
+    db.prepare("INSERT INTO request(one, next, kind, last_id, last_tag, extra) VALUES(1,?,?,?,?,?)")
+        .bind(1, out.next)
+        .bind(2, static_cast<std::int64_t>(out.kind))
+        .bind(3, out.last.id)
+        .bind(4, out.last.tag)
+        .bind_blob(5, encode(RequestExtra{}))
+        .run();
+    writing.commit();
+    return out;
+}
+
+std::optional<Settled> Replica::settle(const Incoming& incoming) {
+    Store::Core::Writing writing(store_.core());
+    sqlite::Database& db = writing.db;
+    {
+        auto request = db.prepare("SELECT next FROM request");
+        if (!request.step() || request.unsigned_integer(0) != incoming.next) return std::nullopt;
+    }
+    const Instant now = store_.core().now();
+    set_meta(db, "last_sync", now.packed());
+    set_meta(db, "server_offset_ms", incoming.server_time_ms - now.at.time_since_epoch().count());
+    for (const auto& [writer, name] : incoming.authors)
+        db.prepare("INSERT OR REPLACE INTO author(writer, name) VALUES(?,?)").bind(1, writer).bind(2, name).run();
+    if (incoming.limits) store_limits(db, *incoming.limits);
+    if (!incoming.scopes.empty()) {
+        Identity identity = *stored_identity(db);
+        identity.scopes = incoming.scopes;
+        store_identity(db, identity);
+    }
+    stage(db, incoming);
+    if (incoming.leaves_entry) {
+        db.prepare("INSERT INTO entry(id, tag, cursor, receipt) VALUES(?,?,?,?)")
+            .bind(1, incoming.next)
+            .bind(2, incoming.tag)
+            .bind_blob(3, incoming.cursor)
+            .bind(4, incoming.receipt)
+            .run();
+        const std::int64_t entry = db.last_row_id();
+        for (const RecordState& record : incoming.records)
+            db.prepare("INSERT OR IGNORE INTO touched(entry, record) VALUES(?,?)").bind(1, entry).bind(2, record.id).run();
+        for (const Departure& departure : incoming.departures)
+            db.prepare("INSERT OR IGNORE INTO touched(entry, record) VALUES(?,?)").bind(1, entry).bind(2, departure.id).run();
+        db.prepare("DELETE FROM touched WHERE entry <= ?").bind(1, entry - kEntriesKept).run();
+        db.prepare("DELETE FROM entry WHERE seq <= ?").bind(1, entry - kEntriesKept).run();
+    }
+    db.execute("DELETE FROM request; DELETE FROM request_bundle");
+    Settled settled;
+    if (incoming.checkpoint) store_.core().clock().observe(apply_staged(writing, settled));
+    writing.commit();
+    return settled;
+}
+
+bool Replica::in_flight(std::uint64_t next) const {
+    const Store::Core::Reading reading(store_.core());
+    auto request = reading.db.prepare("SELECT 1 FROM request WHERE next = ?");
+    return request.bind(1, next).step();
+}
+
+void Replica::note_mismatch(const std::vector<EntryRef>& server_entries) {
+    Store::Core::Writing writing(store_.core());
+    WireWriter list;
+    list.varint(server_entries.size());
+    for (const EntryRef& e : server_entries) list(e.id, e.tag);
+    set_meta(writing.db, "server_entries", list.str());
+    writing.commit();
+}
+
+bool Replica::needs_recovery() const {
+    const Store::Core::Reading reading(store_.core());
+    return meta(reading.db, "server_entries").has_value();
+}
+
+Limits Replica::limits() const {
+    const Store::Core::Reading reading(store_.core());
+    return stored_limits(reading.db);
+}
+
+}  // namespace rapport

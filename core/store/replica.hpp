@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/bundle.hpp"
+#include "model/limits.hpp"
+#include "model/state.hpp"
+#include "rapport/store.hpp"
+
+/// The store as the sync session sees it: what to send, and what to do with what came back. Every call is one transaction.
+namespace rapport {
+
+/// Who this file is to its server. Given at enrolment.
+struct Identity {
+    std::string server;  ///< base URL
+    std::string tenant;
+    std::string rep;
+    Role role = Role::rep;
+    std::vector<std::string> scopes;  ///< `territory/DE-50`, or with a trailing `*`
+    std::uint64_t writer = 0;
+    std::string credential;  ///< bearer secret
+};
+
+/// Names one sync: id chosen by the device before sending, tag drawn by the server. Both zero: none yet.
+struct EntryRef {
+    std::uint64_t id = 0;
+    std::uint64_t tag = 0;
+    friend bool operator==(const EntryRef&, const EntryRef&) = default;
+};
+
+enum class RequestKind : std::uint8_t { normal = 0, recover = 1, fork = 2 };
+
+/// A request as it was composed once and stored; a retry is the same one.
+struct Outgoing {
+    RequestKind kind = RequestKind::normal;
+    std::uint64_t writer = 0;
+    EntryRef last;               ///< the newest entry of this file
+    std::uint64_t next = 0;      ///< id of this sync
+    EntryRef basis;              ///< recover, fork: the server's newest entry
+    std::string cursor;          ///< recover, fork: where to continue; else empty
+    std::uint64_t receipt = 0;   ///< recover: the counter before the first unanswered bundle
+    std::vector<std::string> bundles;    ///< frozen bytes, in counter order
+    std::vector<std::string> witnessed;  ///< recover: encoded records
+    std::vector<RecordId> touched;       ///< recover: every record touched since the common entry
+};
+
+struct IncomingVerdict {
+    std::uint64_t counter = 0;
+    Verdict verdict = Verdict::applied;
+    std::vector<Refusal> reasons;
+};
+
+/// A record that left this device's scopes.
+struct Departure {
+    std::uint16_t kind = 0;
+    RecordId id;
+    std::uint64_t move = 0;
+    std::string scope;  ///< where it went; empty if the device may not know
+};
+
+/// A reply that counts, decoded.
+struct Incoming {
+    std::uint64_t next = 0;  ///< echo of the request's id
+    std::uint64_t tag = 0;
+    bool leaves_entry = false;  ///< it changed the cursor or the receipt
+    std::string cursor;
+    std::uint64_t receipt = 0;
+    std::vector<IncomingVerdict> verdicts;
+    std::vector<RecordState> records;  ///< elided values are those of the dots this request carried
+    std::vector<Departure> departures;
+    std::vector<RecordId> not_yours;
+    std::map<std::uint64_t, std::string> authors;  ///< writer -> name
+    bool checkpoint = false;  ///< this page reached the heads: what is staged becomes visible
+    std::int64_t server_time_ms = 0;
+    std::vector<std::string> scopes;  ///< the device's scopes if they changed; else empty
+    std::optional<Limits> limits;     ///< if they changed
+};
+
+/// What settling a reply did, counted in bundles and records.
+struct Settled {
+    std::size_t applied = 0, refused = 0, later = 0;
+    std::size_t conflicted = 0;  ///< applied bundles that left a field of theirs in conflict
+    std::size_t records = 0;     ///< records that became visible
+};
+
+/// Ownership: borrows its Store.  Thread-safety: thread-safe through the store's writer lock.
+class Replica {
+public:
+    explicit Replica(Store& store) : store_(store) {}
+
+    std::optional<Identity> identity() const;
+    /// Takes the identity; what was captured before gets its author and territory.
+    void enrol(const Identity& identity);
+
+    /// The bearer secret this file enrols with: 32 random bytes as base64url, drawn once and kept, so that an enrolment whose
+    /// answer was lost can be repeated.
+    std::string enrolment_secret();
+
+    /// The request in flight if there is one; else freezes sendable bundles in dependency order while they fit `limits`
+    /// (never fewer than one if any is sendable) and stores the new request. Bundles that wait for a refused one stay;
+    /// bundles told `later` since `begin_run` stay too.
+    Outgoing compose(const Limits& limits);
+    /// A new sync run: bundles told `later` in earlier runs may be sent again.
+    void begin_run();
+    /// Bundles `compose` would send now, the one in flight not counted.
+    std::size_t sendable() const;
+
+    /// Takes a reply to the request in flight: the entry, the staged page and, at a checkpoint, verdicts first and then
+    /// changes made visible, all in one transaction. A reply to another request is ignored (returns nullopt).
+    std::optional<Settled> settle(const Incoming& incoming);
+    /// Is this the id of the request in flight?
+    bool in_flight(std::uint64_t next) const;
+    /// The server's entries did not match: recovery is needed before anything else is sent. Nothing is lost.
+    void note_mismatch(const std::vector<EntryRef>& server_entries);
+    bool needs_recovery() const;
+
+    Limits limits() const;
+
+private:
+    Store& store_;
+};
+
+}  // namespace rapport

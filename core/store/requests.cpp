@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/lifecycle.hpp"
+#include "rapport/kinds/state_request.hpp"
+#include "store/capture.hpp"
+#include "store/core.hpp"
+
+namespace rapport {
+namespace {
+
+// How the subject stands once the requests already on their way are granted.
+struct Expected {
+    std::string state;
+    std::int64_t version = 1;
+};
+
+Expected expected_state(sqlite::Database& db, const Record& subject) {
+    Expected e;
+    if (const auto* state = subject.value(common_field::state).text()) e.state = *state;
+    if (const auto* version = subject.value(common_field::state_version).integer()) e.version = *version;
+    auto open = db.prepare(
+        "SELECT \"to\", expected_version FROM state_request WHERE subject_id = ? AND verdict IS NULL ORDER BY row");
+    open.bind(1, subject.id);
+    while (open.step())
+        if (open.integer(1) == e.version) {
+            e.state = open.text(0);
+            ++e.version;
+        }
+    return e;
+}
+
+}  // namespace
+
+Captured Store::request_state(const RecordId& subject, const std::string& to, const std::string& reason,
+                              const std::map<std::string, std::string>& fields) {
+    StateRequest request;
+    Captured captured;
+    {
+        const Core::Reading reading(*core_);
+        const auto row = load_row(reading.db, subject);
+        if (!row || row->status & kRowHidden) throw Error(ErrorCode::not_found, "there is no record " + subject.text());
+        const Lifecycle* lifecycle = lifecycle_of(*row->kind);
+        if (!lifecycle) {
+            captured.refusals.push_back({subject, "", "no_lifecycle", "a " + row->kind->name + " has no states to ask for"});
+            return captured;
+        }
+        Record record = row->record();
+        const Expected expected = expected_state(reading.db, record);
+        record.set("state", Value(expected.state));
+        record.set("state_version", Value(expected.version));
+        TransitionFacts facts;
+        facts.subject = &record;
+        facts.fields = &fields;
+        facts.reason = reason;
+        facts.now = core_->now();
+        facts.only_asking = true;  // guards look at what only the server knows
+        const StateDecision decision = judge(*lifecycle, facts, to, expected.version, capture_role(reading.db));
+        if (decision.verdict == StateVerdict::refused) {
+            captured.refusals.push_back({subject, "to", decision.code, decision.sentence});
+            return captured;
+        }
+        request.subject_id = AnyId(subject);
+        request.expected_version = expected.version;
+        request.to = to;
+        if (!reason.empty()) request.reason = reason;
+        for (const auto& [name, text] : fields) request.fields.entries.emplace(name, text);
+    }
+    return put(request).second;
+}
+
+}  // namespace rapport

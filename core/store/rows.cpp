@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/rows.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <mutex>
+#include <unordered_map>
+
+#include <nlohmann/json.hpp>
+
+#include "model/json.hpp"
+#include "rapport/error.hpp"
+#include "store/schema.hpp"
+
+namespace rapport {
+namespace {
+
+enum At : int { kRow, kId, kScope, kMove, kStatus, kVersion, kSiblings };
+
+// Where a kind's fields stand in its select list, and the statements over it.
+struct Layout {
+    struct Place {
+        const Field* field;
+        int first;
+    };
+    std::vector<Place> places;
+    int width = 0;
+    std::string columns, select, by_id, insert, update, erase;
+    const Field* external_ids = nullptr;
+};
+
+Layout lay_out(const Kind& kind) {
+    Layout layout;
+    std::vector<std::string> names{"row", "id", "scope", "move", "status", "version", "siblings"};
+    for (const Field& field : kind.fields) {
+        layout.places.push_back({&field, static_cast<int>(names.size())});
+        for (const Column& column : columns_of(field)) names.push_back(identifier(column.name));
+    }
+    layout.width = static_cast<int>(names.size());
+    std::string marks, sets;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        layout.columns += (i ? "," : "") + names[i];
+        if (i == kRow) continue;
+        marks += ",?";
+        sets += (i > 1 ? "," : "") + names[i] + "=?";
+    }
+    const std::string table = identifier(kind.name);
+    layout.select = "SELECT " + layout.columns + " FROM " + table;
+    layout.by_id = layout.select + " WHERE id=?";
+    layout.insert = "INSERT INTO " + table + "(" + layout.columns.substr(4) + ") VALUES(" +
+                    marks.substr(1) + ")";
+    layout.update = "UPDATE " + table + " SET " + sets + " WHERE row=?";
+    layout.erase = "DELETE FROM " + table + " WHERE row=?";
+    layout.external_ids = kind.field(common_field::external_ids);
+    return layout;
+}
+
+const Layout& layout_of(const Kind& kind) {
+    static std::mutex mutex;
+    static std::unordered_map<const Kind*, Layout> layouts;
+    const std::lock_guard lock(mutex);
+    auto it = layouts.find(&kind);
+    if (it == layouts.end()) it = layouts.emplace(&kind, lay_out(kind)).first;
+    return it->second;
+}
+
+[[noreturn]] void damaged(const Kind& kind, const std::string& what) {
+    throw Error(ErrorCode::storage_damaged, "a row of " + kind.name + " has " + what);
+}
+
+// ---- one value in its column
+
+bool is_integer(Shape shape) {
+    return shape == Shape::boolean || shape == Shape::integer || shape == Shape::instant;
+}
+
+// Would the columns give back exactly this value? What does not fit stays in the version alone.
+bool fits(const TypeInfo& type, const Value& value) {
+    if (type.shape != Shape::group)
+        return is_integer(type.shape) ? value.integer() != nullptr : value.text() != nullptr;
+    const Parts* parts = value.parts();
+    if (!parts || parts->size() != type.parts.size()) return false;
+    bool any = false;
+    for (std::size_t i = 0; i < parts->size(); ++i) {
+        if ((*parts)[i].is_null()) continue;
+        if (type.parts[i].type.shape == Shape::group || !fits(type.parts[i].type, (*parts)[i]))
+            return false;
+        any = true;
+    }
+    return any;
+}
+
+void bind_value(sqlite::Statement& statement, int index, Shape shape, const Value& value) {
+    if (value.is_null())
+        statement.bind_null(index);
+    else if (is_integer(shape))
+        statement.bind(index, *value.integer());
+    else if (shape == Shape::reference)
+        statement.bind_blob(index, *value.text());
+    else
+        statement.bind(index, std::string_view(*value.text()));
+}
+
+Value value_at(const sqlite::Statement& statement, int column, Shape shape) {
+    if (statement.is_null(column)) return {};
+    if (is_integer(shape)) return statement.integer(column);
+    return std::string(shape == Shape::reference ? statement.blob(column) : statement.text(column));
+}
+
+// ---- one field in its columns
+
+void bind_content(sqlite::Statement& statement, int index, const Field& field,
+                  const Content* content) {
+    const bool group = field.type.shape == Shape::group && !field.is_keyed();
+    const int width = group ? static_cast<int>(field.type.parts.size()) : 1;
+    if (!content || content->empty()) {
+        for (int i = 0; i < width; ++i) statement.bind_null(index + i);
+    } else if (field.is_keyed()) {
+        statement.bind(index, std::string_view(content_to_json(field, *content)));
+    } else if (field.policy == Policy::keep_both && content->size() > 1) {
+        std::vector<std::string> texts;
+        for (const Item& item : *content)
+            if (const std::string* text = item.value.text()) texts.push_back(*text);
+        statement.bind(index, std::string_view(detail::joined(texts)));
+    } else {
+        const Value& value = content->front().value;
+        const bool held = fits(field.type, value);
+        for (int i = 0; i < width; ++i) {
+            const auto part = static_cast<std::size_t>(i);
+            if (!held)
+                statement.bind_null(index + i);
+            else if (group)
+                bind_value(statement, index + i, field.type.parts[part].type.shape,
+                           (*value.parts())[part]);
+            else
+                bind_value(statement, index, field.type.shape, value);
+        }
+    }
+}
+
+// Edits that met can make a set or map larger than JSON from outside may be; then element by
+// element.
+std::vector<std::string> in_readable_pieces(std::string_view json) {
+    if (json.size() <= kJsonBytesMax) return {std::string(json)};
+    const auto tree = nlohmann::json::parse(json, nullptr, false);
+    std::vector<std::string> pieces;
+    for (const auto& [key, element] : tree.items())
+        pieces.push_back(
+            (tree.is_array() ? nlohmann::json::array({element}) : nlohmann::json{{key, element}})
+                .dump());
+    return pieces;
+}
+
+Content keyed_content(const Kind& kind, const Field& field, std::string_view json) {
+    Content all;
+    std::vector<Refusal> refusals;
+    for (const std::string& piece : in_readable_pieces(json)) {
+        auto content = content_from_json(field, piece, {}, RecordId{}, refusals);
+        if (!content) damaged(kind, "an unreadable " + field.name);
+        std::move(content->begin(), content->end(), std::back_inserter(all));
+    }
+    std::sort(all.begin(), all.end(), [](const Item& a, const Item& b) { return a.key < b.key; });
+    return all;
+}
+
+Content content_at(const sqlite::Statement& statement, int column, const Field& field,
+                   const Kind& kind) {
+    if (field.is_keyed())
+        return statement.is_null(column) ? Content{}
+                                         : keyed_content(kind, field, statement.text(column));
+    if (field.type.shape != Shape::group) {
+        Value value = value_at(statement, column, field.type.shape);
+        return value.is_null() ? Content{} : Content{{"", std::move(value)}};
+    }
+    Parts parts;
+    bool any = false;
+    for (const PartInfo& part : field.type.parts) {
+        parts.push_back(value_at(statement, column++, part.type.shape));
+        any = any || !parts.back().is_null();
+    }
+    return any ? Content{{"", Value(std::move(parts))}} : Content{};
+}
+
+// ---- texts with more than one sibling, which a text column cannot hold apart
+
+std::string siblings_of(const Row& row) {
+    nlohmann::json all = nlohmann::json::object();
+    for (const auto& [number, content] : row.shown) {
+        const Field* field = row.kind->field(number);
+        if (!field || field->policy != Policy::keep_both || content.size() < 2) continue;
+        auto& texts = all[std::to_string(number)] = nlohmann::json::array();
+        for (const Item& item : content)
+            if (const std::string* text = item.value.text()) texts.push_back(*text);
+    }
+    if (all.empty()) return {};
+    return all.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+void read_siblings(std::string_view json, const Kind& kind,
+                   std::map<std::uint16_t, Content>& shown) {
+    const auto all = nlohmann::json::parse(json, nullptr, false);
+    if (!all.is_object()) damaged(kind, "unreadable siblings");
+    for (const auto& [number, texts] : all.items()) {
+        const Field* field = nullptr;
+        for (const Field& f : kind.fields)
+            if (std::to_string(f.number) == number) field = &f;
+        if (!field) continue;  // a newer build's
+        Content content;
+        for (const auto& text : texts) {
+            if (!text.is_string()) damaged(kind, "unreadable siblings");
+            content.push_back({"", Value(text.get<std::string>())});
+        }
+        shown[field->number] = std::move(content);
+    }
+}
+
+std::map<std::uint16_t, Content> shown_at(const sqlite::Statement& statement, const Kind& kind) {
+    std::map<std::uint16_t, Content> shown;
+    for (const auto& [field, first] : layout_of(kind).places)
+        if (Content content = content_at(statement, first, *field, kind); !content.empty())
+            shown.emplace(field->number, std::move(content));
+    if (!statement.is_null(kSiblings)) read_siblings(statement.text(kSiblings), kind, shown);
+    return shown;
+}
+
+// ---- the confirmed state
+
+std::string version_of(const Row& row) {
+    return encode_fields(row.confirmed, false, [&](std::uint16_t number, const LiveValue& live) {
+        const Field* field = row.kind->field(number);
+        if (!field || field->is_keyed() || row.confirmed.fields.at(number).live.size() != 1)
+            return false;
+        const auto shown = row.shown.find(number);
+        return shown != row.shown.end() && shown->second.size() == 1 &&
+               shown->second[0].value == live.value && fits(field->type, live.value);
+    });
+}
+
+void read_version(std::string_view version, Row& row) {
+    try {
+        decode_fields(version, false, row.confirmed);
+    } catch (const Error&) {
+        damaged(*row.kind, "an unreadable version");
+    }
+    for (auto& [number, field_state] : row.confirmed.fields) {
+        const Field* field = row.kind->field(number);
+        if (!field) {
+            // A newer build may have left out what its own columns hold; it finds it there again.
+            Content content;
+            for (const LiveValue& live : field_state.live)
+                if (!live.elided) content.push_back({live.key, live.value});
+            if (!content.empty()) row.shown.emplace(number, std::move(content));
+            continue;
+        }
+        for (LiveValue& live : field_state.live) {
+            if (!live.elided) continue;
+            const auto shown = row.shown.find(number);
+            if (shown == row.shown.end() || shown->second.size() != 1)
+                damaged(*row.kind, "no value where its version expects one: " + field->name);
+            live.value = shown->second[0].value;
+            live.elided = false;
+        }
+    }
+}
+
+// ---- ids in other systems
+
+void forget_external_ids(sqlite::Database& db, const RecordId& id) {
+    db.prepare("DELETE FROM external_id WHERE record=?").bind_all(id).run();
+}
+
+void note_external_ids(sqlite::Database& db, const Field& field, const Row& row, bool fresh) {
+    if (!fresh) forget_external_ids(db, row.id);
+    const auto shown = row.shown.find(field.number);
+    if (shown == row.shown.end()) return;
+    for (const Item& item : shown->second) {
+        const Parts* parts = item.value.parts();
+        if (!parts || parts->size() != 2 || !(*parts)[0].text() || !(*parts)[1].text()) continue;
+        db.prepare("INSERT OR IGNORE INTO external_id(system, id, record, kind) VALUES(?,?,?,?)")
+            .bind_all(std::string_view(*(*parts)[0].text()), std::string_view(*(*parts)[1].text()),
+                      row.id, std::int64_t{row.kind->number})
+            .run();
+    }
+}
+
+}  // namespace
+
+Record Row::record() const { return {kind, id, confirmed.scope, shown}; }
+
+std::optional<Row> load_row(sqlite::Database& db, const Kind& kind, const RecordId& id) {
+    auto statement = db.prepare(layout_of(kind).by_id);
+    statement.bind(1, id);
+    if (!statement.step()) return std::nullopt;
+    return row_at(statement, kind);
+}
+
+std::optional<Row> load_row(sqlite::Database& db, const RecordId& id) {
+    const Kind* kind = kind_holding(db, id);
+    return kind ? load_row(db, *kind, id) : std::nullopt;
+}
+
+const Kind* kind_holding(sqlite::Database& db, const RecordId& id) {
+    static const std::string sql = [] {
+        std::string all;
+        for (const Kind* kind : all_kinds())
+            all += (all.empty() ? "" : " UNION ALL ") + ("SELECT " + std::to_string(kind->number)) +
+                   " FROM " + identifier(kind->name) + " WHERE id=?1";
+        return all + " LIMIT 1";
+    }();
+    auto statement = db.prepare(sql);
+    statement.bind(1, id);
+    return statement.step() ? kind_numbered(static_cast<std::uint16_t>(statement.integer(0)))
+                            : nullptr;
+}
+
+void save_row(sqlite::Database& db, Row& row) {
+    const Layout& layout = layout_of(*row.kind);
+    const bool fresh = row.row == 0;
+    {
+        auto statement = db.prepare(fresh ? layout.insert : layout.update);
+        statement.bind(kId, row.id)
+            .bind(kScope, std::string_view(row.confirmed.scope))
+            .bind(kMove, row.confirmed.move)
+            .bind(kStatus, row.status);
+        if (row.confirmed_once)
+            statement.bind_blob(kVersion, version_of(row));
+        else
+            statement.bind_null(kVersion);
+        if (const std::string siblings = siblings_of(row); siblings.empty())
+            statement.bind_null(kSiblings);
+        else
+            statement.bind(kSiblings, std::string_view(siblings));
+        for (const auto& [field, first] : layout.places) {
+            const auto shown = row.shown.find(field->number);
+            bind_content(statement, first, *field,
+                         shown == row.shown.end() ? nullptr : &shown->second);
+        }
+        if (!fresh) statement.bind(layout.width, row.row);
+        statement.run();
+    }
+    if (fresh) row.row = db.last_row_id();
+    if (layout.external_ids) note_external_ids(db, *layout.external_ids, row, fresh);
+}
+
+void delete_row(sqlite::Database& db, const Row& row) {
+    const Layout& layout = layout_of(*row.kind);
+    db.prepare(layout.erase).bind_all(row.row).run();
+    if (layout.external_ids) forget_external_ids(db, row.id);
+}
+
+const std::string& select_of(const Kind& kind) { return layout_of(kind).select; }
+const std::string& select_list(const Kind& kind) { return layout_of(kind).columns; }
+
+Row row_at(sqlite::Statement& statement, const Kind& kind) {
+    Row row;
+    row.row = statement.integer(kRow);
+    row.kind = &kind;
+    row.id = statement.id(kId);
+    row.status = statement.integer(kStatus);
+    row.shown = shown_at(statement, kind);
+    row.confirmed.kind = kind.number;
+    row.confirmed.id = row.id;
+    row.confirmed.scope = statement.text(kScope);
+    row.confirmed.move = statement.unsigned_integer(kMove);
+    row.confirmed_once = !statement.is_null(kVersion);
+    if (row.confirmed_once) read_version(statement.blob(kVersion), row);
+    return row;
+}
+
+Record record_at(sqlite::Statement& statement, const Kind& kind) {
+    return {&kind, statement.id(kId), std::string(statement.text(kScope)),
+            shown_at(statement, kind)};
+}
+
+}  // namespace rapport
