@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "store/replica.hpp"
+
+namespace rapport {
+
+/// The conversation of one device with its server, without I/O: plain archives out, plain archives in.
+///
+/// Ownership: borrows its Store.  Thread-safety: confined.
+class Session {
+public:
+    explicit Session(Store& store) : store_(store), replica_(store) {}
+
+    /// A new run: what was told `later` may be sent again.
+    void begin();
+
+    /// The archive of the next request: the one in flight, or a newly composed one.
+    /// Errors: not_enrolled.
+    std::string next_request();
+
+    struct Step {
+        bool counted = false;         ///< false: not the reply to the request in flight; ignored
+        bool done = false;            ///< heads reached and nothing more to send
+        bool needs_recovery = false;
+        std::size_t page_records = 0;  ///< that this page brought, visible or staged
+        Settled settled;
+    };
+    /// Takes a reply. Throws Error(protocol_violated) for bytes that are no reply; nothing was changed then.
+    Step take_reply(std::string_view archive);
+
+    /// Bundles that could be sent now.
+    std::size_t sendable() const { return replica_.sendable(); }
+
+private:
+    Store& store_;
+    Replica replica_;
+};
+
+}  // namespace rapport

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <zstd.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "model/hash.hpp"
+#include "protocol/messages.hpp"
+
+namespace rapport::protocol {
+namespace {
+
+constexpr std::size_t kHeaderBytes = 9;
+constexpr std::size_t kWorthCompressing = 256;  // below, the frame costs about what it saves
+constexpr int kWindowLog = 20;                  // 1 MiB: what a decoder on a phone must set aside
+constexpr std::uint64_t kWindowMax = std::uint64_t{1} << kWindowLog;
+constexpr int kLevel = 6;
+
+enum : unsigned char { kIdentity = 0, kZstd = 1 };
+
+std::uint32_t checksum(std::string_view archive) {
+    return static_cast<std::uint32_t>(hash64(archive));
+}
+
+void put32(std::string& out, std::uint32_t v) {
+    for (int shift = 0; shift < 32; shift += 8) out.push_back(static_cast<char>(v >> shift));
+}
+std::uint32_t get32(std::string_view bytes, std::size_t at) {
+    std::uint32_t v = 0;
+    for (std::size_t i = 0; i < 4; ++i)
+        v |= std::uint32_t{static_cast<unsigned char>(bytes[at + i])} << (8 * i);
+    return v;
+}
+
+[[noreturn]] void violated(const char* sentence) {
+    throw Error(ErrorCode::protocol_violated, sentence);
+}
+
+std::string compressed(std::string_view archive) {
+    const std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)> context(ZSTD_createCCtx(),
+                                                                       &ZSTD_freeCCtx);
+    if (!context) throw Error(ErrorCode::internal, "no memory for a zstd context");
+    ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, kLevel);
+    ZSTD_CCtx_setParameter(context.get(), ZSTD_c_windowLog, kWindowLog);
+    ZSTD_CCtx_setParameter(context.get(), ZSTD_c_contentSizeFlag, 1);
+    ZSTD_CCtx_setParameter(context.get(), ZSTD_c_checksumFlag, 0);
+    std::string frame(ZSTD_compressBound(archive.size()), '\0');
+    const std::size_t n =
+        ZSTD_compress2(context.get(), frame.data(), frame.size(), archive.data(), archive.size());
+    if (ZSTD_isError(n)) throw Error(ErrorCode::internal, "zstd refused to compress");
+    frame.resize(n);
+    return frame;
+}
+
+/// The memory a frame asks its decoder to set aside (RFC 8878, 3.1.1.1). libzstd would not ask when
+/// it can decode in one go, but other decoders do.
+std::uint64_t window_of(std::string_view frame) {
+    constexpr std::uint32_t kMagic = 0xFD2FB528;
+    if (frame.size() < 6 || get32(frame, 0) != kMagic) violated("a body that is no zstd frame");
+    const auto descriptor = static_cast<unsigned char>(frame[4]);
+    if ((descriptor & 0x20U) != 0)
+        return ZSTD_getFrameContentSize(frame.data(), frame.size());  // single segment
+    const auto window = static_cast<unsigned char>(frame[5]);
+    const std::uint64_t base = std::uint64_t{1} << (10 + (window >> 3));
+    return base + base / 8 * (window & 7U);
+}
+
+std::string decompressed(std::string_view frame, std::size_t size) {
+    if (window_of(frame) > kWindowMax) violated("a zstd frame with a window of more than 1 MiB");
+    if (ZSTD_getFrameContentSize(frame.data(), frame.size()) != size)
+        violated("a zstd frame whose content size is not the stated length");
+    if (ZSTD_findFrameCompressedSize(frame.data(), frame.size()) != frame.size())
+        violated("bytes that are not one whole zstd frame");
+    const std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context(ZSTD_createDCtx(),
+                                                                       &ZSTD_freeDCtx);
+    if (!context) throw Error(ErrorCode::internal, "no memory for a zstd context");
+    ZSTD_DCtx_setParameter(context.get(), ZSTD_d_windowLogMax, kWindowLog);
+    std::string archive(size, '\0');
+    ZSTD_outBuffer out{archive.data(), archive.size(), 0};
+    ZSTD_inBuffer in{frame.data(), frame.size(), 0};
+    std::size_t left = 1;
+    while (left != 0) {
+        const std::size_t in_before = in.pos, out_before = out.pos;
+        left = ZSTD_decompressStream(context.get(), &out, &in);
+        if (ZSTD_isError(left))
+            violated("a body that is not a zstd frame with a window of at most 1 MiB");
+        if (left != 0 && in.pos == in_before && out.pos == out_before)
+            violated("a zstd frame that is cut short");
+    }
+    if (out.pos != size || in.pos != frame.size())
+        violated("a zstd frame of another length than stated");
+    return archive;
+}
+
+}  // namespace
+
+std::string pack(std::string_view archive) {
+    if (archive.size() > UINT32_MAX)
+        throw Error(ErrorCode::limit_exceeded, "a message of more than 4 GiB");
+    std::string frame = archive.size() >= kWorthCompressing ? compressed(archive) : std::string();
+    const bool smaller = !frame.empty() && frame.size() < archive.size();
+    std::string body;
+    body.reserve(kHeaderBytes + (smaller ? frame.size() : archive.size()));
+    body.push_back(static_cast<char>(smaller ? kZstd : kIdentity));
+    put32(body, static_cast<std::uint32_t>(archive.size()));
+    put32(body, checksum(archive));
+    body.append(smaller ? std::string_view(frame) : archive);
+    return body;
+}
+
+std::string unpack(std::string_view body, std::size_t bytes_max) {
+    if (body.size() < kHeaderBytes) violated("a body shorter than its header");
+    const auto form = static_cast<unsigned char>(body[0]);
+    const std::size_t size = get32(body, 1);
+    const std::uint32_t sum = get32(body, 5);
+    const std::string_view content = body.substr(kHeaderBytes);
+    if (form > kZstd) violated("a body of unknown form");
+    if (size > bytes_max)
+        throw Error(ErrorCode::limit_exceeded, "a message of " + std::to_string(size) +
+                                                   " bytes where " + std::to_string(bytes_max) +
+                                                   " are allowed");
+    if (form == kIdentity && content.size() != size)
+        violated("a body of another length than stated");
+    std::string archive = form == kIdentity ? std::string(content) : decompressed(content, size);
+    if (checksum(archive) != sum) violated("a body whose checksum does not match");
+    return archive;
+}
+
+}  // namespace rapport::protocol

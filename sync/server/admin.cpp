@@ -1,0 +1,680 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/admin.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+#include "model/bundle.hpp"
+#include "model/clock.hpp"
+#include "model/hash.hpp"
+#include "model/json.hpp"
+#include "model/state.hpp"
+#include "model/validation.hpp"
+#include "protocol/messages.hpp"
+#include "rapport/error.hpp"
+#include "server/auth/access.hpp"
+#include "server/feed.hpp"
+
+namespace rapport::server::admin {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kLineBytesMax = 1U << 20;  // of an import; a record's limits are far below
+constexpr std::size_t kScanRecords = 1000;       // read at once when all records are looked at
+constexpr std::string_view kDefaultTenant = "default";
+
+/// Writes the lines of an answer.
+class Answer {
+public:
+    explicit Answer(const Emit& emit) : emit_(emit) {}
+    void columns(std::initializer_list<const char*> names) {
+        send("columns", Json(std::vector<std::string>(names.begin(), names.end())));
+    }
+    void row(Json cells) { send("row", std::move(cells)); }
+    void say(const std::string& text) { send("say", text); }
+    void complain(const std::string& text) { send("complain", text); }
+    void progress(std::size_t lines) { send("progress", lines); }
+
+private:
+    void send(const char* name, Json value) {
+        Json line;
+        line[name] = std::move(value);
+        emit_(line.dump(-1, ' ', false, Json::error_handler_t::replace));
+    }
+    const Emit& emit_;
+};
+
+/// The members of a request. What is missing or of the wrong type throws Error(invalid_argument),
+/// which names it.
+class Members {
+public:
+    explicit Members(std::string_view json) : tree_(Json::parse(json, nullptr, false)) {
+        if (!tree_.is_object()) fail("the request is not a JSON object");
+    }
+    std::string text(const char* name) const {
+        const auto it = tree_.find(name);
+        if (it == tree_.end() || !it->is_string() || it->get_ref<const std::string&>().empty())
+            fail(std::string(name) + " is missing");
+        return it->get<std::string>();
+    }
+    std::string text_or(const char* name, std::string_view otherwise) const {
+        return tree_.contains(name) ? text(name) : std::string(otherwise);
+    }
+    std::int64_t number_or(const char* name, std::int64_t otherwise) const {
+        const auto it = tree_.find(name);
+        if (it == tree_.end()) return otherwise;
+        if (!it->is_number_integer()) fail(std::string(name) + " is not a number");
+        return it->get<std::int64_t>();
+    }
+    std::vector<std::string> texts(const char* name) const {
+        std::vector<std::string> out;
+        const auto it = tree_.find(name);
+        if (it == tree_.end() || !it->is_array()) fail(std::string(name) + " is missing");
+        for (const Json& each : *it) {
+            if (!each.is_string()) fail(std::string(name) + " holds something that is no text");
+            out.push_back(each.get<std::string>());
+        }
+        return out;
+    }
+    Role role(const char* name) const {
+        const auto role = role_named(text(name));
+        if (!role) fail("the role is unknown");
+        return *role;
+    }
+
+private:
+    [[noreturn]] static void fail(const std::string& sentence) {
+        throw Error(ErrorCode::invalid_argument, sentence);
+    }
+    Json tree_;
+};
+
+std::string time_text(std::int64_t unix_ms) {
+    return Instant(TimePoint(Milliseconds(unix_ms))).rfc3339();
+}
+
+std::string joined(const std::vector<std::string>& parts, const char* with) {
+    std::string out;
+    for (const std::string& part : parts) out += (out.empty() ? "" : with) + part;
+    return out;
+}
+
+// ---- rights
+// ---------------------------------------------------------------------------------------------------------
+
+int invite_rep(const Host& host, const Members& in, Answer& out) {
+    Invitee invitee;
+    invitee.tenant = in.text_or("tenant", kDefaultTenant);
+    invitee.rep = in.text("rep");
+    invitee.role = in.role("role");
+    invitee.scopes = in.texts("scopes");
+    invitee.days = in.number_or("days", kInvitationDays);
+    std::string code;
+    host.with_engine([&](Engine&) {
+        const auto transaction = host.storage.begin_write();
+        code = invite(*transaction, host.environment, invitee);
+        transaction->commit();
+    });
+    out.say("Invitation for " + invitee.rep + " as " + std::string(name_of(invitee.role)) + " in " +
+            joined(invitee.scopes, ", ") + ", valid " + std::to_string(invitee.days) +
+            " days, for one device: " + code);
+    return 0;
+}
+
+int add_key(const Host& host, const Members& in, Answer& out) {
+    const std::string tenant = in.text_or("tenant", kDefaultTenant);
+    const Role role = in.role("role");
+    std::string secret;
+    host.with_engine([&](Engine&) {
+        const auto transaction = host.storage.begin_write();
+        secret = add_api_key(*transaction, host.environment, tenant, role);
+        transaction->commit();
+    });
+    out.say("Key with role " + std::string(name_of(role)) + " for tenant " + tenant +
+            ", shown only this once: " + secret);
+    return 0;
+}
+
+int list_keys(const Host& host, const Members&, Answer& out) {
+    out.columns({"name", "tenant", "role", "created_at", "revoked"});
+    for (const ApiKey& key : host.storage.begin_read()->api_keys())
+        out.row({name_of(key), key.tenant, name_of(key.role), time_text(key.created_at_ms),
+                 key.revoked});
+    return 0;
+}
+
+int revoke_key(const Host& host, const Members& in, Answer& out) {
+    const std::string name = in.text("name");
+    int code = 1;
+    host.with_engine([&](Engine&) {
+        const auto transaction = host.storage.begin_write();
+        for (ApiKey& key : transaction->api_keys()) {
+            if (name_of(key) != name) continue;
+            key.revoked = true;
+            transaction->save(key);
+            code = 0;
+        }
+        transaction->commit();
+    });
+    if (code == 0)
+        out.say("Key " + name + " is revoked.");
+    else
+        out.complain("There is no key " + name + "; `rapportd key list` shows their names.");
+    return code;
+}
+
+int list_devices(const Host& host, const Members&, Answer& out) {
+    out.columns({"writer", "tenant", "rep", "role", "scopes", "file", "enrolled_at", "last_seen_at",
+                 "receipt", "revoked", "parent"});
+    for (const Device& device : host.storage.begin_read()->devices()) {
+        const Json parent = device.parent == 0 ? Json() : Json(std::to_string(device.parent));
+        out.row({std::to_string(device.writer), device.tenant, device.rep, name_of(device.role),
+                 joined(device.scopes, " "), device.file_id, time_text(device.enrolled_at_ms),
+                 time_text(device.last_seen_ms), device.receipt, device.revoked, parent});
+    }
+    return 0;
+}
+
+int revoke_device(const Host& host, const Members& in, Answer& out) {
+    const std::string name = in.text("writer");
+    std::uint64_t writer = 0;
+    const auto [end, fault] = std::from_chars(name.data(), name.data() + name.size(), writer);
+    if (fault != std::errc() || end != name.data() + name.size())
+        throw Error(ErrorCode::invalid_argument,
+                    "a writer is a number, as `rapportd devices` shows it");
+    std::vector<std::string> revoked;
+    host.with_engine([&](Engine&) {
+        const auto transaction = host.storage.begin_write();
+        // A forked device is revoked with the one it came from; a child is never its own ancestor.
+        std::set<std::uint64_t> chosen{writer};
+        auto devices = transaction->devices();
+        for (bool grown = true; grown;) {
+            grown = false;
+            for (const Device& device : devices)
+                if (device.parent != 0 && chosen.count(device.parent) != 0)
+                    grown |= chosen.insert(device.writer).second;
+        }
+        for (Device& device : devices) {
+            if (chosen.count(device.writer) == 0) continue;
+            device.revoked = true;
+            transaction->save(device);
+            revoked.push_back(std::to_string(device.writer));
+        }
+        transaction->commit();
+    });
+    if (revoked.empty()) {
+        out.complain("There is no device " + name + "; `rapportd devices` shows them.");
+        return 1;
+    }
+    for (const std::string& each : revoked)
+        out.say("Device " + each + " is revoked; what it captured stays on it.");
+    return 0;
+}
+
+// ---- files
+// ----------------------------------------------------------------------------------------------------------
+
+/// Lines of a text file with their numbers. A line above the bound comes out empty with `too_long`
+/// set, so that memory stays flat whatever the file holds.
+class LineReader {
+public:
+    explicit LineReader(const std::string& path) : file_(path, std::ios::binary) {
+        if (!file_ || std::filesystem::is_directory(path))
+            throw Error(ErrorCode::not_found, "the file cannot be read: " + path);
+    }
+    bool next() {
+        line.clear();
+        too_long = false;
+        ++number;
+        std::streambuf& buffer = *file_.rdbuf();
+        bool any = false;
+        for (int c = buffer.sbumpc(); c != std::char_traits<char>::eof(); c = buffer.sbumpc()) {
+            any = true;
+            if (c == '\n') break;
+            if (line.size() < kLineBytesMax)
+                line += static_cast<char>(c);
+            else
+                too_long = true;
+        }
+        if (number == 1 && line.substr(0, 3) == "\xEF\xBB\xBF") line.erase(0, 3);
+        if (!line.empty() && line.back() == '\r') line.pop_back();
+        if (too_long) line.clear();
+        return any;
+    }
+    bool blank() const { return !too_long && line.find_first_not_of(" \t") == std::string::npos; }
+
+    std::string line;
+    std::size_t number = 0;
+    bool too_long = false;
+
+private:
+    std::ifstream file_;
+};
+
+void complain_about(Answer& out, std::size_t line, const std::vector<Refusal>& refusals) {
+    for (const Refusal& refusal : refusals)
+        out.complain("line " + std::to_string(line) + ": " +
+                     (refusal.field.empty() ? "" : refusal.field + ": ") + refusal.sentence);
+}
+
+std::vector<std::pair<std::string, std::string>> external_ids_of(const Record& record) {
+    std::vector<std::pair<std::string, std::string>> out;
+    for (const Item& item : record.shown("external_ids"))
+        if (const Parts* parts = item.value.parts();
+            parts && parts->size() == 2 && (*parts)[0].text() && (*parts)[1].text())
+            out.emplace_back(*(*parts)[0].text(), *(*parts)[1].text());
+    return out;
+}
+
+bool stopping(const Host& host) { return host.stopping != nullptr && host.stopping->load(); }
+
+/// Reference data from a file, in commits of kImportLinesMax.
+class Import {
+public:
+    Import(const Host& host, std::string tenant, Answer& out)
+        : host_(host), tenant_(std::move(tenant)), out_(out) {}
+
+    int run(const std::string& path) {
+        LineReader reader(path);
+        while (reader.next()) {
+            if (reader.blank()) continue;
+            if (stopping(host_)) {
+                out_.complain(
+                    "The server is stopping; " + std::to_string(written_) +
+                    " records are in. Import the file again, what is there is recognised.");
+                return 1;
+            }
+            if (reader.too_long)
+                refuse(reader.number, {{{}, "", "too_long", "The line is longer than 1 MiB."}});
+            else
+                take(reader.number, reader.line);
+            if (chunk_.size() == kImportLinesMax) {
+                write();
+                out_.progress(reader.number);
+            }
+        }
+        write();
+        out_.say(std::to_string(written_) + " records imported, " + std::to_string(refused_) +
+                 " lines refused.");
+        return refused_ == 0 ? 0 : 1;
+    }
+
+private:
+    struct Pending {
+        std::size_t line;
+        std::string ref;
+    };
+
+    void take(std::size_t number, const std::string& text) {
+        ImportLine line = parse_import_line(
+            text, [this](std::string_view reference) { return resolve(reference); });
+        Record& record = line.record;
+        if (line.refusals.empty() && !line.ref.empty() &&
+            (refs_.count(line.ref) != 0 || fresh_refs_.count(line.ref) != 0))
+            line.refusals.push_back(
+                {record.id, "ref", "ref_used", "The name was given to an earlier line."});
+        if (!line.refusals.empty()) return refuse(number, line.refusals);
+        if (!line.ref.empty()) fresh_refs_.insert(line.ref);
+        for (const auto& [system, id] : external_ids_of(record))
+            fresh_external_.insert(system + ":" + id);
+        pending_.push_back({number, line.ref});
+        chunk_.push_back(std::move(record));
+    }
+
+    /// What an earlier line of the same commit brings has no id before the commit.
+    std::optional<RecordId> resolve(std::string_view reference) {
+        if (!reference.empty() && reference.front() == '@') reference.remove_prefix(1);
+        const std::string name(reference);
+        const std::size_t colon = name.find(':');
+        if (colon == std::string::npos) {
+            if (fresh_refs_.count(name) != 0) write();
+            const auto known = refs_.find(name);
+            return known == refs_.end() ? std::nullopt : std::optional(known->second);
+        }
+        if (fresh_external_.count(name) != 0) write();
+        if (!snapshot_) snapshot_ = host_.storage.begin_read();
+        for (const Kind* kind : all_kinds())
+            if (kind->field("external_ids") != nullptr)
+                if (const auto id = snapshot_->by_external_id(
+                        tenant_, kind->number, name.substr(0, colon), name.substr(colon + 1)))
+                    return id;
+        return std::nullopt;
+    }
+
+    void write() {
+        snapshot_.reset();
+        if (chunk_.empty()) return;
+        std::vector<Engine::Written> results;
+        host_.with_engine(
+            [&](Engine& engine) { results = engine.write_as_server(tenant_, chunk_); });
+        for (std::size_t i = 0; i < results.size(); ++i) {
+            if (!results[i].refusals.empty()) {
+                refuse(pending_[i].line, results[i].refusals);
+                continue;
+            }
+            ++written_;
+            if (!pending_[i].ref.empty()) refs_.emplace(pending_[i].ref, results[i].id);
+        }
+        chunk_.clear();
+        pending_.clear();
+        fresh_refs_.clear();
+        fresh_external_.clear();
+    }
+
+    void refuse(std::size_t line, const std::vector<Refusal>& refusals) {
+        ++refused_;
+        complain_about(out_, line, refusals);
+    }
+
+    const Host& host_;
+    const std::string tenant_;
+    Answer& out_;
+    std::vector<Record> chunk_;
+    std::vector<Pending> pending_;
+    std::unordered_set<std::string> fresh_refs_, fresh_external_;  // of the chunk
+    std::unordered_map<std::string, RecordId> refs_;               // of the file
+    std::unique_ptr<Transaction> snapshot_;                        // since the last commit
+    std::size_t written_ = 0, refused_ = 0;
+};
+
+int import_file(const Host& host, const Members& in, Answer& out) {
+    return Import(host, in.text_or("tenant", kDefaultTenant), out).run(in.text("path"));
+}
+
+/// The unsent work of a device that cannot send any more, from `rapport export --unsent`.
+///
+/// It takes the way of every capture: a device row without a credential stands in for the author's,
+/// so that the same rights, checks and merge rules decide. It has seen nothing, so where the centre
+/// has another value both stay, as a conflict. The same file accepted again is recognised by its
+/// capture ids.
+class Acceptance {
+public:
+    Acceptance(const Host& host, std::string tenant, std::string rep, Answer& out)
+        : host_(host), tenant_(std::move(tenant)), rep_(std::move(rep)), out_(out) {}
+
+    int run(const std::string& path) {
+        LineReader reader(path);
+        out_.columns({"line", "kind", "id", "author", "outcome", "detail"});
+        while (reader.next()) {
+            if (reader.blank()) continue;
+            if (stopping(host_))
+                throw Error(ErrorCode::cancelled, "the server is stopping; accept the file again");
+            ImportLine line =
+                parse_import_line(reader.line, [](std::string_view) { return std::nullopt; });
+            if (reader.too_long)
+                line.refusals = {{{}, "", "too_long", "The line is longer than 1 MiB."}};
+            take({reader.number, std::move(line.record)}, std::move(line.refusals), false);
+        }
+        // Records that name one from further down the file.
+        for (const Handed& handed : std::exchange(waiting_, {})) take(handed, {}, true);
+        return open_ == 0 ? 0 : 1;
+    }
+
+private:
+    struct Handed {
+        std::size_t line;
+        Record record;
+    };
+
+    void take(Handed handed, std::vector<Refusal> refusals, bool again) {
+        Record& record = handed.record;
+        if (refusals.empty() && record.id.is_nil())
+            refusals.push_back({{}, "id", "required", "A handed-over record has its id."});
+        for (auto& [number, content] : record.fields)
+            if (refusals.empty())
+                check_content(*record.kind->field(number), record.id, content, Limits{}, refusals);
+        const std::string* created_by = record.kind ? record.value("created_by").text() : nullptr;
+        const std::string author = !rep_.empty() ? rep_ : created_by ? *created_by : std::string();
+        if (refusals.empty() && author.empty())
+            refusals.push_back({record.id, "created_by", "required",
+                                "Nobody is named as its author; --rep does."});
+        if (!refusals.empty()) return report(handed, author, "refused", refusals);
+
+        bool known = false, applied = true;
+        std::vector<Refusal> waits;
+        host_.with_engine([&](Engine& engine) {
+            const auto stored = host_.storage.begin_read()->record(tenant_, record.id);
+            known = stored.has_value();
+            Change change = change_of(record, stored);
+            if (known && change.writes.empty()) return;
+            const auto device = stand_in(author);
+            if (!device) {
+                refusals.push_back(
+                    {record.id, "", "not_author", "No device of this user was ever enrolled."});
+                return;
+            }
+            const protocol::BundleVerdict verdict =
+                send(engine, *device, record, std::move(change));
+            applied = verdict.verdict == Verdict::applied;
+            for (const protocol::Reason& reason : verdict.reasons)
+                (verdict.verdict == Verdict::later ? waits : refusals)
+                    .push_back({reason.record, reason.field, reason.code, reason.sentence});
+        });
+        if (!refusals.empty()) return report(handed, author, "refused", refusals);
+        if (!applied && !again) return waiting_.push_back(std::move(handed));
+        if (!applied) return report(handed, author, "waits", waits);
+        if (!known) return report(handed, author, "created", {});
+        std::vector<Refusal> conflicts;
+        if (const auto stored = host_.storage.begin_read()->record(tenant_, record.id))
+            for (const auto& [number, state] : stored->state.fields)
+                if (const Field* field = record.kind->field(number);
+                    field && record.fields.count(number) && conflicted(*field, state))
+                    conflicts.push_back({record.id, field->name, "conflict",
+                                         "Both values are kept for a person to decide."});
+        report(handed, author, conflicts.empty() ? "known" : "conflict", conflicts);
+    }
+
+    void report(const Handed& handed, const std::string& author, const std::string& outcome,
+                const std::vector<Refusal>& why) {
+        std::vector<std::string> sentences;
+        for (const Refusal& refusal : why)
+            sentences.push_back((refusal.field.empty() ? "" : refusal.field + ": ") +
+                                refusal.sentence);
+        if (outcome == "refused" || outcome == "waits") ++open_;
+        const Record& record = handed.record;
+        out_.row({handed.line, record.kind ? Json(record.kind->name) : Json(),
+                  record.id.is_nil() ? Json() : Json(record.id.text()),
+                  author.empty() ? Json() : Json(author), outcome, joined(sentences, " ")});
+    }
+
+    /// What the record holds and the centre does not show.
+    Change change_of(const Record& record, const std::optional<StoredRecord>& stored) const {
+        Change change;
+        change.kind = record.kind->number;
+        change.id = record.id;
+        change.create = !stored;
+        if (!stored && record.kind->home == Home::territory) change.scope = record.scope;
+        const Record there = stored ? show(stored->state) : Record{};
+        const auto created_at = record.value(common_field::created_at).integer();
+        const Stamp stamp = HybridClock::at(
+            created_at ? Instant::unpack(*created_at).at.time_since_epoch().count() : now_ms());
+        for (const auto& [number, content] : record.fields) {
+            const Field* field = record.kind->field(number);
+            const auto present = there.fields.find(number);
+            const Content shown = present == there.fields.end() ? Content{} : present->second;
+            if (field->policy == Policy::owned || content == shown) continue;
+            Write write;
+            write.field = number;
+            Content wanted = content;
+            if (field->policy == Policy::keep_both && content.size() > 1)
+                wanted = {{"", Value(text_of(content))}};
+            for (const Item& item : wanted) {
+                if (std::find(shown.begin(), shown.end(), item) != shown.end()) continue;
+                const std::string key = field->is_keyed() ? item.key : std::string();
+                write.adds.push_back(
+                    {key, item.value, stamp, capture_of(record.id, number, key, item.value)});
+            }
+            if (!write.adds.empty()) change.writes.push_back(std::move(write));
+        }
+        return change;
+    }
+
+    static std::string text_of(const Content& siblings) {
+        std::vector<std::string> texts;
+        for (const Item& item : siblings)
+            if (const std::string* text = item.value.text()) texts.push_back(*text);
+        return joined(texts, "\n\n");
+    }
+
+    /// The same content of the same field always has the same name.
+    static CaptureId capture_of(const RecordId& record, std::uint16_t field, const std::string& key,
+                                const Value& value) {
+        const std::string place =
+            record.raw() + static_cast<char>(field >> 8) + static_cast<char>(field & 0xFF);
+        return {hash64("accept" + place) | 1, hash64(place + key + canonical_bytes(value))};
+    }
+
+    /// The device row that stands in for the author's; made from the devices the author was given.
+    /// nullopt: there are none.
+    std::optional<Device> stand_in(const std::string& author) const {
+        const auto transaction = host_.storage.begin_write();
+        Device made;
+        made.file_id = kFileId;
+        for (const Device& device : transaction->devices()) {
+            if (device.tenant != tenant_ || device.rep != author) continue;
+            if (device.file_id == kFileId) return device;
+            made.role = device.role;
+            for (const std::string& scope : device.scopes)
+                if (std::find(made.scopes.begin(), made.scopes.end(), scope) == made.scopes.end())
+                    made.scopes.push_back(scope);
+        }
+        if (made.scopes.empty()) return std::nullopt;
+        made.tenant = tenant_;
+        made.rep = author;
+        made.writer = unused_writer(*transaction, host_.environment);
+        made.enrolled_at_ms = made.last_seen_ms = now_ms();
+        transaction->save(made);
+        transaction->commit();
+        return made;
+    }
+
+    protocol::BundleVerdict send(Engine& engine, const Device& device, const Record& record,
+                                 Change change) const {
+        Bundle bundle;
+        bundle.counter = device.receipt + 1;
+        const auto schema = record.value(common_field::schema_version).integer();
+        bundle.schema_version = static_cast<std::uint32_t>(schema ? *schema : kSchemaVersion);
+        const auto created_at = record.value(common_field::created_at).integer();
+        bundle.captured_at = created_at ? *created_at : host_.environment.now().packed();
+        bundle.changes.push_back(std::move(change));
+
+        protocol::Request request;
+        request.writer = device.writer;
+        if (!device.entries.empty())
+            request.last = {device.entries.back().id, device.entries.back().answers.back().tag};
+        while (request.next == 0) request.next = host_.environment.random64();
+        request.limits_version = engine.limits().version;
+        request.bundles.push_back(encode_bundle(bundle));
+        const Engine::Answer answer = engine.sync(Engine::Call{device.writer, encode(request)});
+        if (!answer.error_code.empty())
+            throw Error(answer.error_code == name_of(ErrorCode::internal) ? ErrorCode::internal
+                                                                          : ErrorCode::conflict,
+                        answer.error_sentence);
+        const auto reply = decode<protocol::Reply>(answer.archive);
+        if (reply.verdicts.size() != 1)
+            throw Error(ErrorCode::internal, "the engine gave no verdict");
+        return reply.verdicts.front();
+    }
+
+    std::int64_t now_ms() const { return host_.environment.now().at.time_since_epoch().count(); }
+
+    static constexpr const char* kFileId = "accept";
+    const Host& host_;
+    const std::string tenant_, rep_;
+    Answer& out_;
+    std::vector<Handed> waiting_;
+    std::size_t open_ = 0;
+};
+
+int accept_file(const Host& host, const Members& in, Answer& out) {
+    return Acceptance(host, in.text_or("tenant", kDefaultTenant), in.text_or("rep", ""), out)
+        .run(in.text("path"));
+}
+
+// ---- looking at it
+// --------------------------------------------------------------------------------------------------
+
+int show_stats(const Host& host, const Members&, Answer& out) {
+    out.columns({"tenant", "what", "name", "number"});
+    const auto snapshot = host.storage.begin_read();
+    const auto devices = snapshot->devices();
+    for (const std::string& tenant : snapshot->tenants()) {
+        std::map<std::uint16_t, std::size_t> conflicts;
+        std::uint64_t after = 0;
+        while (!stopping(host)) {
+            const auto records = snapshot->feed(tenant, after, kScanRecords);
+            if (records.empty()) break;
+            for (const StoredRecord& record : records)
+                if (conflicted(record.state)) ++conflicts[record.state.kind];
+            after = records.back().commit;
+        }
+        for (const Kind* kind : all_kinds())
+            if (const std::uint64_t count = snapshot->count(tenant, kind->number); count > 0)
+                out.row({tenant, "records", kind->name, count});
+        for (const auto& [kind, count] : conflicts)
+            out.row({tenant, "records in conflict",
+                     kind_numbered(kind) ? kind_numbered(kind)->name : std::to_string(kind),
+                     count});
+        for (const Stream& stream : snapshot->streams(tenant))
+            out.row({tenant, "stream head", stream.scope, stream.head});
+        out.row({tenant, "feed head", "", snapshot->feed_head(tenant)});
+        out.row({tenant, "devices", "",
+                 std::count_if(devices.begin(), devices.end(),
+                               [&](const Device& d) { return d.tenant == tenant && !d.revoked; })});
+    }
+    return 0;
+}
+
+int back_up(const Host& host, const Members& in, Answer& out) {
+    const std::string to = in.text("to");
+    if (std::ifstream(to)) {
+        out.complain("There is a file already: " + to);
+        return 1;
+    }
+    host.storage.backup(to);
+    out.say("A consistent copy is in " + to);
+    return 0;
+}
+
+using Command = int (*)(const Host&, const Members&, Answer&);
+constexpr std::pair<std::string_view, Command> kCommands[] = {
+    {"invite", invite_rep},     {"key_add", add_key},      {"key_list", list_keys},
+    {"key_revoke", revoke_key}, {"devices", list_devices}, {"devices_revoke", revoke_device},
+    {"import", import_file},    {"accept", accept_file},   {"stats", show_stats},
+    {"backup", back_up},
+};
+
+}  // namespace
+
+int run(const Host& host, std::string_view request, const Emit& emit) {
+    Answer out(emit);
+    try {
+        const Members members(request);
+        const std::string name = members.text("command");
+        for (const auto& [known, command] : kCommands)
+            if (known == name) return command(host, members, out);
+        out.complain("This server does not know the command " + name + ".");
+        return 2;
+    } catch (const Error& error) {
+        if (error.code() == ErrorCode::internal) throw;
+        try {
+            out.complain(error.what());
+        } catch (const std::exception&) {
+            // Whoever asked has gone.
+        }
+        return error.code() == ErrorCode::invalid_argument ? 2 : 1;
+    }
+}
+
+}  // namespace rapport::server::admin

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/admission.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "model/validation.hpp"
+#include "server/scopes.hpp"
+#include "server/states.hpp"
+
+namespace rapport::server {
+namespace {
+
+constexpr int kHomeDepthMax = 8;  // record -> visit -> customer is 2
+
+std::string quoted(std::string_view field) { return "`" + std::string(field) + "`"; }
+
+/// How a write makes a live value leave.
+enum class Leaves {
+    not_at_all,
+    seen,    ///< it was on the writer's screen
+    own,     ///< captured on the writer's own file, before it had a dot
+    resent,  ///< it is this very write under a former dot, or what was coalesced into it
+};
+
+Leaves leaves(const Write& write, const LiveValue& l, bool keyed) {
+    if (std::find(write.former.begin(), write.former.end(), l.dot) != write.former.end())
+        return Leaves::resent;
+    for (const KnownCapture& k : write.folded)
+        if (k.id == l.capture && !l.capture.is_none()) return Leaves::resent;
+    for (const OverwrittenCapture& o : write.over_own)
+        if (o.capture == l.capture && (!keyed || o.key == l.key)) return Leaves::own;
+    for (const Overwritten& o : write.over)
+        if (o.dot == l.dot && (!keyed || o.key == l.key)) return Leaves::seen;
+    return Leaves::not_at_all;
+}
+
+bool writes(const Change& change, std::uint16_t field) {
+    return std::any_of(change.writes.begin(), change.writes.end(),
+                       [&](const Write& w) { return w.field == field; });
+}
+
+}  // namespace
+
+std::string bundle_name(std::uint64_t writer, std::uint64_t counter) {
+    return std::to_string(writer) + "." + std::to_string(counter);
+}
+
+Admission::Admission(Round& round, const Device& device, const Bundle& bundle)
+    : round_(round),
+      device_(device),
+      bundle_(bundle),
+      changes_(round, device.tenant, bundle_name(device.writer, bundle.counter), device.rep) {}
+
+StoredVerdict Admission::judge() {
+    if (!all_needed_applied()) return {Verdict::later, waits_};
+    const auto step = [&](auto check) {
+        if (!refusals_.empty()) return;
+        for (const Change& change : bundle_.changes) check(change);
+    };
+    check_size();
+    step([&](const Change& c) { take_in(c); });
+    step([&](const Change& c) { check_references(c); });
+    if (refusals_.empty() && !waits_.empty()) return {Verdict::later, waits_};
+    step([&](const Change& c) { check_home(c); });
+    step([&](const Change& c) { check_whole(c); });
+    if (!refusals_.empty()) return {Verdict::refused, refusals_};
+
+    for (const Change& change : bundle_.changes) {
+        StoredRecord& record = *changes_.find(change.id);
+        if (changes_.is_new(record)) begin_life(round_, changes_, record);
+    }
+    for (const Change& change : bundle_.changes)
+        if (const Kind* kind = kind_numbered(change.kind); kind->name == "state_request")
+            decide(round_, changes_, device_, *changes_.find(change.id));
+    changes_.save();
+    return {Verdict::applied, {}};
+}
+
+bool Admission::all_needed_applied() {
+    for (const std::uint64_t needed : bundle_.needs) {
+        const auto verdict = round_.tx.verdict(device_.writer, needed);
+        if (verdict && verdict->verdict == Verdict::applied) continue;
+        wait_for({}, {}, "waits_for",
+                 "It builds on an earlier bundle of this device that has not been applied.");
+        return false;
+    }
+    return true;
+}
+
+void Admission::check_size() {
+    if (bundle_.changes.size() > round_.limits.bundle_changes_max)
+        refuse({}, {}, "too_many_records",
+               "A bundle changes at most " + std::to_string(round_.limits.bundle_changes_max) +
+                   " records.");
+    std::set<RecordId> seen;
+    for (const Change& change : bundle_.changes)
+        if (!seen.insert(change.id).second)
+            refuse(change.id, {}, refusal_code::kMalformed, "A bundle changes each record once.");
+}
+
+// ---- one change: form and rights, then merged in memory
+
+void Admission::take_in(const Change& change) {
+    const Kind* kind = kind_numbered(change.kind);
+    if (!kind)
+        return wait_for(change.id, {}, refusal_code::kUnknownKind,
+                        "This server does not know the kind of record yet.");
+    StoredRecord* record = open(*kind, change);
+    if (!record) return;
+    check_author(*kind, change);
+    check_writer(*kind, nullptr, change.id, change.create, device_.role, refusals_);
+    for (const Write& write : change.writes) {
+        const Field* field = kind->field(write.field);
+        if (!field) {
+            wait_for(change.id, {}, refusal_code::kUnknownField,
+                     "This server does not know one of its fields yet.");
+            continue;
+        }
+        const auto at = record->state.fields.find(field->number);
+        const std::size_t found = refusals_.size();
+        check_write(*kind, *field, change,
+                    at == record->state.fields.end() ? FieldState{} : at->second, write);
+        if (refusals_.size() == found)
+            changes_.merge(*record, *field, write, {device_.writer, bundle_.counter});
+    }
+}
+
+StoredRecord* Admission::open(const Kind& kind, const Change& change) {
+    StoredRecord* record = changes_.find(change.id);
+    if (!record && !change.create) {
+        wait_for(change.id, {}, "unknown_record", "The record it changes has not arrived.");
+        return nullptr;
+    }
+    if (!record) {
+        record = &changes_.create(kind, change.id);
+        if (kind.home == Home::territory)
+            record->state.scope = change.scope.empty() ? only_territory(device_) : change.scope;
+        return record;
+    }
+    if (record->state.kind != change.kind) {
+        refuse(change.id, {}, "wrong_kind", "The record is of another kind.");
+        return nullptr;
+    }
+    if (!reaches(device_, record->state.scope)) {
+        refuse(change.id, {}, "not_in_scope", "The record lies outside the scopes of this device.");
+        return nullptr;
+    }
+    std::vector<Refusal> before;
+    check_record(show(record->state), before);
+    stood_before_.emplace(change.id, std::move(before));
+    changes_.touch(*record);
+    return record;
+}
+
+void Admission::check_author(const Kind& kind, const Change& change) {
+    const Field* field = kind.field(common_field::created_by);
+    const Value rep(device_.rep);
+    bool named = false;
+    for (const Write& write : change.writes)
+        if (write.field == common_field::created_by)
+            for (const Added& add : write.adds) {
+                named = true;
+                if (add.value == rep) continue;
+                refuse(change.id, field->name, "not_author",
+                       "A record is created in the name of the device's own user.");
+            }
+    if (change.create && !named)
+        refuse(change.id, field->name, "not_author",
+               "A new record names the device's user as its author.");
+}
+
+void Admission::check_write(const Kind& kind, const Field& field, const Change& change,
+                            const FieldState& before, const Write& write) {
+    check_writer(kind, &field, change.id, change.create, device_.role, refusals_);
+    const auto malformed = [&](const char* why) {
+        refuse(change.id, field.name, refusal_code::kMalformed,
+               quoted(field.name) + " was sent " + why + ".");
+    };
+    if (!field.is_keyed() && write.adds.size() != 1) malformed("without exactly one value");
+    for (const OverwrittenCapture& o : write.over_own)
+        if (o.capture.is_none()) malformed("with an overwritten capture that has no name");
+    for (const Overwritten& o : write.over)
+        if (o.dot.writer == kUnsentWriter ||
+            (o.dot.writer == device_.writer && o.dot.counter >= bundle_.counter))
+            malformed("as if it had seen a write that was not sent yet");
+    for (const Dot& dot : write.former)
+        if (dot.counter >= bundle_.counter && dot.writer == device_.writer)
+            malformed("as if it had been sent before under a later name");
+        else if (dot.writer != device_.writer && dot.writer != device_.parent)
+            malformed("in place of another device's write");
+
+    for (const Added& add : write.adds) {
+        if (!field.is_keyed() && !add.key.empty()) malformed("with the key of a set or map");
+        if (field.is_set() && add.value.is_null()) malformed("with an empty element");
+        if (field.policy != Policy::per_key && add.value.is_null()) continue;
+        Content content{{add.key, add.value}};
+        const std::size_t found = refusals_.size();
+        check_content(field, change.id, content, round_.limits, refusals_);
+        // The device shows its own bytes until the record comes down again, and they are never sent
+        // back to it.
+        if (refusals_.size() == found && content != Content{{add.key, add.value}})
+            malformed("in a form other than the canonical one");
+    }
+    check_overwriting(field, change.id, before, write);
+}
+
+void Admission::check_overwriting(const Field& field, const RecordId& id, const FieldState& before,
+                                  const Write& write) {
+    const Value incoming = write.adds.empty() ? Value() : write.adds.front().value;
+    for (const LiveValue& l : before.live) {
+        const Leaves how = leaves(write, l, field.is_keyed());
+        if (how == Leaves::not_at_all || how == Leaves::resent) continue;
+        switch (field.policy) {
+            case Policy::write_once:
+                if (how == Leaves::seen && !conflicted(field, before) && incoming != l.value)
+                    return refuse(id, field.name, refusal_code::kWriteOnce,
+                                  quoted(field.name) + " is written once and has its value.");
+                break;
+            case Policy::highest:
+                if (compare_in_order(field, l.value, incoming) > 0 &&
+                    !field.marks.lowered_by.contains(device_.role))
+                    return refuse(id, field.name, "not_lowerable",
+                                  quoted(field.name) + " is not lowered by the role " +
+                                      std::string(name_of(device_.role)) + ".");
+                break;
+            case Policy::lowest:
+                if (!l.value.is_null() &&
+                    (incoming.is_null() || compare_in_order(field, incoming, l.value) > 0))
+                    return refuse(id, field.name, "not_lowerable",
+                                  quoted(field.name) + " keeps the lowest value it was given.");
+                break;
+            case Policy::absorbing:
+                if (compare_in_order(field, l.value, incoming) > 0)
+                    return refuse(id, field.name, "absorbing",
+                                  quoted(field.name) + " stays once it is set.");
+                break;
+            default:
+                break;
+        }
+    }
+}
+
+// ---- what it refers to
+
+void Admission::check_references(const Change& change) {
+    const Kind* kind = kind_numbered(change.kind);
+    for (const Write& write : change.writes)
+        if (const Field* field = kind ? kind->field(write.field) : nullptr)
+            for (const Added& add : write.adds)
+                check_reference(*field, field->type, change.id, add.value);
+}
+
+void Admission::check_reference(const Field& field, const TypeInfo& type, const RecordId& record,
+                                const Value& value) {
+    if (const Parts* parts = value.parts(); parts && type.shape == Shape::group)
+        for (std::size_t i = 0; i < parts->size() && i < type.parts.size(); ++i)
+            check_reference(field, type.parts[i].type, record, (*parts)[i]);
+    if (type.shape != Shape::reference || !value.text()) return;
+    const auto id = RecordId::from_bytes(*value.text());
+    const StoredRecord* target = id ? changes_.find(*id) : nullptr;
+    if (!target) {
+        wait_for(record, field.name, refusal_code::kUnknownReference,
+                 "The record that " + quoted(field.name) + " names has not arrived.");
+        return;
+    }
+    const Kind* kind = kind_numbered(target->state.kind);
+    if (!type.refers_to.empty() && (!kind || kind->name != type.refers_to))
+        refuse(record, field.name, "wrong_kind",
+               quoted(field.name) + " names a record of another kind than " +
+                   std::string(type.refers_to) + ".");
+    if (!changes_.is_new(*target) && !reaches(device_, target->state.scope))
+        refuse(record, field.name, "not_in_scope",
+               quoted(field.name) + " names a record outside the scopes of this device.");
+}
+
+// ---- where it lives
+
+void Admission::settle_home(StoredRecord& record, int depth) {
+    const Kind& kind = *kind_numbered(record.state.kind);
+    switch (kind.home) {
+        case Home::territory:
+            return;
+        case Home::global:
+            record.state.scope = kGlobalScope;
+            return;
+        case Home::person: {
+            const std::string assignee = shown_text(record, "assignee");
+            record.state.scope =
+                std::string(kPersonScopes) + (assignee.empty() ? device_.rep : assignee);
+            return;
+        }
+        case Home::customer:
+        case Home::subject:
+            break;
+    }
+    StoredRecord* parent = changes_.find(shown_reference(record, kind.root));
+    if (!parent || depth > kHomeDepthMax) return;
+    if (parent->state.scope.empty()) settle_home(*parent, depth + 1);
+    record.state.scope = parent->state.scope;
+    const Kind* parent_kind = kind_numbered(parent->state.kind);
+    record.root =
+        parent_kind && parent_kind->home == Home::territory ? parent->state.id : parent->root;
+}
+
+void Admission::check_home(const Change& change) {
+    StoredRecord& record = *changes_.find(change.id);
+    const Kind& kind = *kind_numbered(change.kind);
+    const std::string before = record.state.scope;
+    const Field* root = kind.field(kind.root);
+    if (changes_.is_new(record)) {
+        settle_home(record);
+    } else if (kind.home == Home::territory) {
+        if (!change.scope.empty() && change.scope != before)
+            refuse(change.id, "scope", "scope_mismatch", "The record lives in another territory.");
+        return;
+    } else if (root && kind.home != Home::person && writes(change, root->number)) {
+        settle_home(record);
+        if (record.state.scope != before)
+            refuse(change.id, root->name, "scope_mismatch",
+                   quoted(root->name) + " would move the record to another territory.");
+        return;
+    }
+    const std::string& scope = record.state.scope;
+    if (scope.empty() && root && kind.home != Home::person)
+        refuse(change.id, root->name, refusal_code::kRequired,
+               quoted(root->name) + " must be set.");
+    else if (scope.empty())
+        refuse(change.id, "scope", refusal_code::kRequired,
+               "A device with several territories says in which one the record lives.");
+    else if (kind.home == Home::territory &&
+             (scope.rfind(kTerritoryScopes, 0) != 0 || !canonical_text(Format::scope, scope)))
+        refuse(change.id, "scope", refusal_code::kMalformed, "The record lives in one territory.");
+    else if (!may_write_into(device_, scope))
+        refuse(change.id, {}, "not_in_scope",
+               "The record would lie outside the scopes of this device.");
+}
+
+// ---- the record as it would stand
+
+void Admission::check_whole(const Change& change) {
+    const StoredRecord& record = *changes_.find(change.id);
+    const Record shown_record = show(record.state);
+    std::vector<Refusal> findings;
+    check_record(shown_record, findings);
+    const std::vector<Refusal>& before = stood_before_[change.id];
+    for (Refusal& finding : findings)
+        if (std::find(before.begin(), before.end(), finding) == before.end())
+            refusals_.push_back(std::move(finding));
+    for (const Write& write : change.writes) {
+        const Field* field = shown_record.kind->field(write.field);
+        const auto at = shown_record.fields.find(write.field);
+        if (field->is_keyed() && !write.adds.empty() && at != shown_record.fields.end() &&
+            at->second.size() > round_.limits.set_elements_max)
+            refuse(change.id, field->name, refusal_code::kTooMany,
+                   quoted(field->name) + " takes at most " +
+                       std::to_string(round_.limits.set_elements_max) + " elements.");
+    }
+    check_contacts(record, change);
+    if (writes(change, common_field::external_ids)) check_external_ids(record);
+}
+
+void Admission::check_contacts(const StoredRecord& record, const Change& change) {
+    const Kind& kind = *kind_numbered(change.kind);
+    for (const Write& write : change.writes) {
+        const Field* field = kind.field(write.field);
+        if (field->type.refers_to != "contact") continue;
+        for (const Added& add : write.adds) {
+            const auto id =
+                add.value.text() ? RecordId::from_bytes(*add.value.text()) : std::nullopt;
+            const StoredRecord* contact = id ? changes_.find(*id) : nullptr;
+            if (contact && contact->root != record.root)
+                refuse(change.id, field->name, "other_customer",
+                       quoted(field->name) + " names a contact of another customer.");
+        }
+    }
+}
+
+void Admission::check_external_ids(const StoredRecord& record) {
+    for (const ExternalName& name : external_names(shown(record, "external_ids")))
+        if (changes_.other_holder(*kind_numbered(record.state.kind), record.state.id, name))
+            refuse(record.state.id, "external_ids", "duplicate_external_id",
+                   "Another record has the same id in the same system.");
+}
+
+// ---- reasons
+
+void Admission::refuse(const RecordId& record, std::string_view field, const char* code,
+                       std::string sentence) {
+    Refusal refusal{record, std::string(field), code, std::move(sentence)};
+    if (std::find(refusals_.begin(), refusals_.end(), refusal) == refusals_.end())
+        refusals_.push_back(std::move(refusal));
+}
+
+void Admission::wait_for(const RecordId& record, std::string_view field, const char* code,
+                         std::string sentence) {
+    Refusal wait{record, std::string(field), code, std::move(sentence)};
+    if (std::find(waits_.begin(), waits_.end(), wait) == waits_.end())
+        waits_.push_back(std::move(wait));
+}
+
+}  // namespace rapport::server

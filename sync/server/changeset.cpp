@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/changeset.hpp"
+
+#include <algorithm>
+
+#include "rapport/error.hpp"
+
+namespace rapport::server {
+namespace {
+
+constexpr std::string_view kLinks = "theme_ids";
+
+const Kind& kind_of(const StoredRecord& record) {
+    if (const Kind* kind = kind_numbered(record.state.kind)) return *kind;
+    throw Error(ErrorCode::storage_newer,
+                "the server's file holds a kind of record this version does not know");
+}
+
+std::vector<RecordId> references(const Content& content) {
+    std::vector<RecordId> ids;
+    for (const Item& item : content)
+        if (const std::string* raw = item.value.text())
+            if (const auto id = RecordId::from_bytes(*raw)) ids.push_back(*id);
+    return ids;
+}
+
+const LiveValue* newest_of(const FieldState& state, const std::string& key) {
+    const LiveValue* newest = nullptr;
+    for (const LiveValue& l : state.live)
+        if (l.key == key && (!newest || l.stamp > newest->stamp)) newest = &l;
+    return newest;
+}
+
+/// The server's write that makes a set or map show exactly this content, touching only what
+/// differs.
+Write keyed_write(const Field& field, const FieldState& state, const Content& content,
+                  Stamp stamp) {
+    Write write;
+    write.field = field.number;
+    const Content before = show(field, state);
+    const auto find = [](const Content& in, const std::string& key) {
+        return std::find_if(in.begin(), in.end(),
+                            [&](const Item& item) { return item.key == key; });
+    };
+    const auto overwrite = [&](const std::string& key) {
+        for (const LiveValue& l : state.live)
+            if (l.key == key) write.over.push_back({l.dot, l.key});
+    };
+    for (const Item& item : content) {
+        const auto old = find(before, item.key);
+        if (old != before.end() && old->value == item.value) continue;
+        if (old == before.end() && item.value.is_null()) continue;
+        write.adds.push_back({item.key, item.value, stamp, {}});
+        overwrite(item.key);
+    }
+    for (const Item& old : before) {
+        if (find(content, old.key) != content.end()) continue;
+        overwrite(old.key);
+        // An element leaves by being overwritten; a key is written over with nothing.
+        if (!field.is_set() && newest_of(state, old.key))
+            write.adds.push_back({old.key, Value(), stamp, {}});
+    }
+    return write;
+}
+
+Write register_write(const Field& field, const FieldState& state, const Content& content,
+                     Stamp stamp) {
+    Write write;
+    write.field = field.number;
+    Value value = content.empty() ? Value() : content.front().value;
+    if (content.size() > 1) {
+        std::vector<std::string> texts;
+        for (const Item& item : content)
+            if (const std::string* text = item.value.text()) texts.push_back(*text);
+        value = Value(detail::joined(texts));
+    }
+    write.adds.push_back({"", std::move(value), stamp, {}});
+    for (const LiveValue& l : state.live) write.over.push_back({l.dot, l.key});
+    return write;
+}
+
+}  // namespace
+
+Changeset::Changeset(Round& round, std::string tenant, std::string bundle, std::string author)
+    : round_(round),
+      tenant_(std::move(tenant)),
+      bundle_(std::move(bundle)),
+      author_(std::move(author)) {}
+
+StoredRecord* Changeset::find(const RecordId& id) {
+    if (const auto at = held_.find(id); at != held_.end()) return &at->second.record;
+    auto stored = round_.tx.record(tenant_, id);
+    if (!stored) return nullptr;
+    return &held_.emplace(id, Held{std::move(*stored)}).first->second.record;
+}
+
+StoredRecord& Changeset::create(const Kind& kind, const RecordId& id) {
+    Held held;
+    held.is_new = true;
+    held.record.state.kind = kind.number;
+    held.record.state.id = id;
+    StoredRecord& record = held_.emplace(id, std::move(held)).first->second.record;
+    touch(record);
+    return record;
+}
+
+bool Changeset::is_new(const StoredRecord& record) const {
+    return held_.at(record.state.id).is_new;
+}
+
+void Changeset::touch(const StoredRecord& record) {
+    Held& h = held(record);
+    if (!h.touched) order_.push_back(record.state.id);
+    h.touched = true;
+}
+
+void Changeset::merge(StoredRecord& record, const Field& field, const Write& write, Dot dot) {
+    std::vector<LiveValue> left;
+    rapport::merge(record.state.fields[field.number], write, dot, field.is_keyed(), &left);
+    note_written(record, field, std::move(left));
+}
+
+bool Changeset::write(StoredRecord& record, const Field& field, const Content& content,
+                      Stamp stamp) {
+    const auto at = record.state.fields.find(field.number);
+    const FieldState before = at == record.state.fields.end() ? FieldState{} : at->second;
+    if (show(field, before) == content) return false;
+    const Write write = field.is_keyed() ? keyed_write(field, before, content, stamp)
+                                         : register_write(field, before, content, stamp);
+    if (write.adds.empty() && write.over.empty()) return false;
+    merge(record, field, write, {kServerWriter, stamp});
+    return true;
+}
+
+bool Changeset::write(StoredRecord& record, std::string_view field, Value value, Stamp stamp) {
+    const Field* f = kind_of(record).field(field);
+    if (!f)
+        throw Error(ErrorCode::internal, "a rule of the server writes the field `" +
+                                             std::string(field) + "`, which its kind lacks");
+    return write(record, *f, value.is_null() ? Content{} : Content{{"", std::move(value)}}, stamp);
+}
+
+void Changeset::note_written(StoredRecord& record, const Field& field,
+                             std::vector<LiveValue> left) {
+    touch(record);
+    Held& h = held(record);
+    if (field.number == common_field::external_ids) {
+        h.external_ids_written = true;
+        for (const ExternalName& name : external_names(shown(record, field.name)))
+            takers_[{record.state.kind, name}].push_back(record.state.id);
+    }
+    h.links_written |= field.name == kLinks;
+    for (LiveValue& value : left) {
+        const std::string& author = round_.name_of(value.dot.writer);
+        history_.push_back(
+            {record.state.id, field.number, std::move(value), author, round_.now_ms(), bundle_});
+    }
+}
+
+std::vector<StoredRecord*> Changeset::about(const RecordId& subject, const Kind& kind) {
+    std::vector<StoredRecord*> found;
+    for (const RecordId& id : round_.tx.with_subject(tenant_, subject, kind.number))
+        found.push_back(find(id));
+    for (auto& [id, h] : held_)
+        if (h.is_new && h.record.state.kind == kind.number &&
+            shown_reference(h.record, "subject_id") == subject)
+            found.push_back(&h.record);
+    return found;
+}
+
+std::vector<StoredRecord*> Changeset::linked_to(const RecordId& theme) {
+    for (const RecordId& id : round_.tx.linking_to(tenant_, theme)) find(id);
+    std::vector<StoredRecord*> found;
+    for (auto& [id, h] : held_) {
+        const std::vector<RecordId> links = references(shown(h.record, kLinks));
+        if (std::find(links.begin(), links.end(), theme) != links.end()) found.push_back(&h.record);
+    }
+    return found;
+}
+
+std::optional<RecordId> Changeset::other_holder(const Kind& kind, const RecordId& except,
+                                                const ExternalName& name) {
+    std::vector<RecordId> candidates = takers_[{kind.number, name}];
+    if (const auto stored = round_.tx.by_external_id(tenant_, kind.number, name.first, name.second))
+        candidates.push_back(*stored);
+    for (const RecordId& id : candidates) {
+        if (id == except) continue;
+        const auto names = external_names(shown(*find(id), "external_ids"));
+        if (std::find(names.begin(), names.end(), name) != names.end()) return id;
+    }
+    return std::nullopt;
+}
+
+void Changeset::save() {
+    if (order_.empty()) return;
+    const std::uint64_t commit = round_.tx.next_commit(tenant_);
+    // All give up their old ids before any takes new ones: two records may exchange one.
+    for (const RecordId& id : order_)
+        if (const Held& h = held_.at(id); h.external_ids_written)
+            round_.tx.save_external_ids(tenant_, h.record.state.kind, id, {});
+    for (const RecordId& id : order_) {
+        Held& h = held_.at(id);
+        StoredRecord& r = h.record;
+        r.subject = shown_reference(r, "subject_id");
+        r.commit = commit;
+        r.event = h.is_new ? "created" : "changed";
+        r.bundle = bundle_;
+        r.author = author_;
+        r.received_at_ms = round_.now_ms();
+        round_.tx.save(tenant_, r);
+        if (h.external_ids_written)
+            round_.tx.save_external_ids(tenant_, r.state.kind, id,
+                                        external_names(shown(r, "external_ids")));
+        if (h.links_written) round_.tx.save_links(tenant_, id, references(shown(r, kLinks)));
+    }
+    for (const HistoryLine& line : history_) round_.tx.append(tenant_, line);
+}
+
+Content shown(const StoredRecord& record, std::string_view field) {
+    const Field* f = kind_of(record).field(field);
+    const auto at = f ? record.state.fields.find(f->number) : record.state.fields.end();
+    return at == record.state.fields.end() ? Content{} : show(*f, at->second);
+}
+
+Value shown_value(const StoredRecord& record, std::string_view field) {
+    const Content content = shown(record, field);
+    return content.empty() ? Value() : content.front().value;
+}
+
+std::string shown_text(const StoredRecord& record, std::string_view field) {
+    const Value value = shown_value(record, field);
+    return value.text() ? *value.text() : std::string();
+}
+
+RecordId shown_reference(const StoredRecord& record, std::string_view field) {
+    return RecordId::from_bytes(shown_text(record, field)).value_or(RecordId{});
+}
+
+std::vector<ExternalName> external_names(const Content& external_ids) {
+    std::vector<ExternalName> names;
+    for (const Item& item : external_ids) {
+        const Parts* parts = item.value.parts();
+        if (parts && parts->size() >= 2 && (*parts)[0].text() && (*parts)[1].text())
+            names.emplace_back(*(*parts)[0].text(), *(*parts)[1].text());
+    }
+    return names;
+}
+
+}  // namespace rapport::server

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "server/round.hpp"
+#include "server/storage.hpp"
+
+namespace rapport::server {
+
+/// {system, id} of a record in another system.
+using ExternalName = std::pair<std::string, std::string>;
+
+/// What one bundle makes of the records it touches, in memory until save(): one that is refused
+/// leaves no trace.
+///
+/// Whatever is read here shows the bundle's own changes as well. References to records stay valid
+/// as long as it lives. Ownership: borrows its Round.  Thread-safety: confined.
+class Changeset {
+public:
+    /// `bundle` is `<writer>.<counter>` and `author` a name, both for the feed and the history.
+    Changeset(Round& round, std::string tenant, std::string bundle, std::string author);
+
+    const std::string& tenant() const { return tenant_; }
+    /// Null if the tenant has no such record and this bundle makes none.
+    StoredRecord* find(const RecordId& id);
+    /// A new record without scope. There must be none with this id.
+    StoredRecord& create(const Kind& kind, const RecordId& id);
+    bool is_new(const StoredRecord& record) const;
+    /// The record will be saved, and so reach everybody in its scope, also if nothing in it
+    /// changes.
+    void touch(const StoredRecord& record);
+
+    /// Merges a write of a device; what leaves becomes history.
+    void merge(StoredRecord& record, const Field& field, const Write& write, Dot dot);
+    /// Makes a field show this content by a write of the server that replaces all live values. A
+    /// field that shows it already is not written. Returns whether it was written.
+    bool write(StoredRecord& record, const Field& field, const Content& content, Stamp stamp);
+    /// The same for a register by its name; a kind without such a field is a broken rule of our
+    /// own.
+    bool write(StoredRecord& record, std::string_view field, Value value, Stamp stamp);
+
+    /// Records of a kind whose `subject_id` is `subject`.
+    std::vector<StoredRecord*> about(const RecordId& subject, const Kind& kind);
+    /// Records that name `theme` among their `theme_ids`.
+    std::vector<StoredRecord*> linked_to(const RecordId& theme);
+    /// A record of the kind other than `except` that has this id in another system.
+    std::optional<RecordId> other_holder(const Kind& kind, const RecordId& except,
+                                         const ExternalName& name);
+
+    bool empty() const { return order_.empty(); }
+    /// Gives the touched records the feed's next commit and puts each once at the head of its
+    /// stream.
+    void save();
+
+private:
+    struct Held {
+        StoredRecord record;
+        bool is_new = false, touched = false, external_ids_written = false, links_written = false;
+    };
+    Held& held(const StoredRecord& record) { return held_.at(record.state.id); }
+    void note_written(StoredRecord& record, const Field& field, std::vector<LiveValue> left);
+
+    Round& round_;
+    const std::string tenant_, bundle_, author_;
+    std::map<RecordId, Held> held_;
+    std::vector<RecordId> order_;  ///< of the touched ones
+    std::vector<HistoryLine> history_;
+    /// Who took which name in another system here, and may have given it up again.
+    std::map<std::pair<std::uint16_t, ExternalName>, std::vector<RecordId>> takers_;
+};
+
+/// What a record shows in the field of this name; empty if its kind has none.
+Content shown(const StoredRecord& record, std::string_view field);
+/// The single value it shows there; null if unset.
+Value shown_value(const StoredRecord& record, std::string_view field);
+/// The text of that value; empty if unset.
+std::string shown_text(const StoredRecord& record, std::string_view field);
+/// The record it names there; nil if none.
+RecordId shown_reference(const StoredRecord& record, std::string_view field);
+
+std::vector<ExternalName> external_names(const Content& external_ids);
+
+}  // namespace rapport::server

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/engine.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "server/admission.hpp"
+#include "server/pull.hpp"
+
+namespace rapport::server {
+namespace {
+
+constexpr std::size_t kEntriesMax = 8;  // entries either side keeps
+constexpr std::size_t kAnswersMax = 64;  // to one request: the device may hold the tag of any of them
+constexpr std::int64_t kSeenEveryMs = 5 * 60'000;  // how exact `last_seen_ms` is: a poll costs no write
+constexpr std::int64_t kAheadMsMax =
+    5 * 60 * 1000;  // a stamp further ahead of server time than this is replaced
+
+[[noreturn]] void violated(const char* what) { throw Error(ErrorCode::protocol_violated, what); }
+
+const ServerEntry::Answer* answer_of(const ServerEntry& entry, const protocol::Entry& named) {
+    if (entry.id != named.id) return nullptr;
+    for (const ServerEntry::Answer& answer : entry.answers)
+        if (answer.tag == named.tag) return &answer;
+    return nullptr;
+}
+
+/// A clock far ahead must not win over everybody until the world has caught up: such stamps become
+/// the furthest that is let through, in their own order. What was sent stays readable in the stored
+/// bundle.
+void hold_back_stamps(std::vector<Bundle>& bundles, std::int64_t now_ms) {
+    const Stamp furthest = HybridClock::at(now_ms + kAheadMsMax);
+    std::map<Stamp, Stamp> replaced;
+    const auto each = [&](auto work) {
+        for (Bundle& bundle : bundles)
+            for (Change& change : bundle.changes)
+                for (Write& write : change.writes)
+                    for (Added& add : write.adds)
+                        if (add.stamp > furthest) work(add);
+    };
+    each([&](Added& add) { replaced[add.stamp]; });
+    Stamp next = furthest;
+    for (auto& [sent, held] : replaced) held = ++next;
+    each([&](Added& add) { add.stamp = replaced[add.stamp]; });
+}
+
+/// One request of one device: where it stands in the conversation, its bundles, its page.
+class Exchange {
+public:
+    Exchange(Round& round, Device device, protocol::Request request)
+        : round_(round), device_(std::move(device)), request_(std::move(request)) {}
+
+    protocol::Reply answer() {
+        reply_.next = request_.next;
+        reply_.server_time_ms = round_.now_ms();
+        switch (place()) {
+            case Place::elsewhere:
+                return mismatch();
+            case Place::answered_before:
+                answer_again();
+                break;
+            case Place::next:
+                take_and_answer();
+                break;
+        }
+        if (request_.limits_version != round_.limits.version) reply_.limits = round_.limits;
+        return std::move(reply_);
+    }
+
+private:
+    enum class Place {
+        next,             ///< it follows the newest entry
+        answered_before,  ///< it made the newest entry; its reply was lost
+        elsewhere,        ///< a restored or cloned side, or a late duplicate
+    };
+
+    Place place() {
+        if (request_.kind != 0) return Place::elsewhere;
+        const auto& entries = device_.entries;
+        const auto named = [&](std::uint64_t id) {
+            return std::find_if(entries.begin(), entries.end(),
+                                [&](const ServerEntry& e) { return e.id == id; });
+        };
+        if (!find_basis()) return Place::elsewhere;
+        if (const auto own = named(request_.next); own != entries.end())
+            return own + 1 == entries.end() ? Place::answered_before : Place::elsewhere;
+        // Entries behind the one it names that took nothing up do not count: a late copy of a sync
+        // that had found nothing new leaves such a one, which the device never hears of, and only a
+        // cursor hangs on it.
+        const auto basis = named(request_.last.id);
+        const std::uint64_t receipt = basis == entries.end() ? 0 : basis->receipt;
+        const bool met = entries.empty() || entries.back().receipt == receipt;
+        return met ? Place::next : Place::elsewhere;
+    }
+
+    /// Finds the cursor the device continues from: that of the answer its last entry is from.
+    bool find_basis() {
+        if (request_.last == protocol::Entry{}) return true;
+        for (const ServerEntry& entry : device_.entries)
+            if (const auto* answer = answer_of(entry, request_.last)) {
+                basis_ = answer->cursor;
+                return true;
+            }
+        return false;
+    }
+
+    protocol::Reply mismatch() {
+        reply_.outcome = protocol::Outcome::mismatch;
+        for (const ServerEntry& entry : device_.entries)
+            reply_.entries.push_back({entry.id, entry.answers.back().tag});
+        return std::move(reply_);
+    }
+
+    void answer_again() {
+        decode_bundles();
+        for (const Bundle& bundle : bundles_)
+            answer_bundle(bundle, round_.tx.verdict(device_.writer, bundle.counter));
+        bring_down();
+        ServerEntry& entry = device_.entries.back();
+        entry.answers.push_back({reply_.tag = draw_tag(), reply_.cursor});
+        if (entry.answers.size() > kAnswersMax) entry.answers.erase(entry.answers.begin());
+        save_device();
+    }
+
+    void take_and_answer() {
+        decode_bundles();
+        const std::uint64_t receipt_before = device_.receipt;
+        std::vector<Bundle> bundles = bundles_;
+        hold_back_stamps(bundles, round_.now_ms());
+        for (std::size_t i = 0; i < bundles.size(); ++i)
+            answer_bundle(bundles[i], take(bundles[i], request_.bundles[i]));
+        bring_down();
+        if (reply_.cursor != basis_ || device_.receipt != receipt_before) {
+            leave_entry();
+            save_device();
+        } else {
+            reply_.cursor.clear();
+            if (device_.last_seen_ms + kSeenEveryMs <= round_.now_ms()) save_device();
+        }
+    }
+
+    void decode_bundles() {
+        // A request was composed once, by the limits of that day, and is repeated as it is: only
+        // the size of its body bounds it.
+        for (const std::string& bytes : request_.bundles) {
+            bundles_.push_back(decode_bundle(bytes));
+            if (bundles_.size() > 1 &&
+                bundles_.back().counter <= bundles_[bundles_.size() - 2].counter)
+                violated("the bundles of a request rise in their counters");
+            for (const std::uint64_t needed : bundles_.back().needs)
+                if (needed >= bundles_.back().counter)
+                    violated("a bundle needs one that is not before it");
+        }
+    }
+
+    /// The verdict of a bundle: the stored one, or a new one stored with it.
+    std::optional<StoredVerdict> take(const Bundle& bundle, const std::string& bytes) {
+        if (auto stored = round_.tx.verdict(device_.writer, bundle.counter)) return stored;
+        if (bundle.counter != device_.receipt + 1)
+            violated("the bundles of a writer follow each other without a gap");
+        StoredVerdict verdict;
+        if (bytes.size() > round_.limits.bundle_bytes_max) {
+            verdict = {
+                Verdict::refused,
+                {{{}, {}, "too_large", "The bundle is larger than the published limits allow."}}};
+        } else {
+            round_.tx.savepoint([&] {
+                verdict = Admission(round_, device_, bundle).judge();
+                return verdict.verdict == Verdict::applied;
+            });
+        }
+        round_.tx.save_verdict(device_.writer, bundle.counter, verdict, bytes, round_.now_ms());
+        device_.receipt = bundle.counter;
+        return verdict;
+    }
+
+    void answer_bundle(const Bundle& bundle, const std::optional<StoredVerdict>& verdict) {
+        if (!verdict) violated("a repeated request carries bundles it did not carry before");
+        protocol::BundleVerdict& answer = reply_.verdicts.emplace_back();
+        answer.counter = bundle.counter;
+        answer.verdict = verdict->verdict;
+        for (const Refusal& r : verdict->reasons)
+            answer.reasons.push_back({r.record, r.field, r.code, r.sentence});
+    }
+
+    void bring_down() {
+        std::set<std::uint64_t> carried;
+        for (const Bundle& bundle : bundles_) carried.insert(bundle.counter);
+        Page page = pull(round_, device_, basis_, carried);
+        reply_.records = std::move(page.records);
+        reply_.departures = std::move(page.departures);
+        reply_.authors = std::move(page.authors);
+        reply_.cursor = std::move(page.cursor);
+        reply_.checkpoint = page.checkpoint;
+        reply_.receipt = device_.receipt;
+        if (page.scopes_changed) reply_.scopes = device_.scopes;
+    }
+
+    void leave_entry() {
+        reply_.tag = draw_tag();
+        device_.entries.push_back({request_.next, device_.receipt, {{reply_.tag, reply_.cursor}}});
+        if (device_.entries.size() > kEntriesMax) device_.entries.erase(device_.entries.begin());
+    }
+
+    void save_device() {
+        device_.last_seen_ms = round_.now_ms();
+        round_.tx.save(device_);
+    }
+
+    std::uint64_t draw_tag() {
+        std::uint64_t tag = 0;
+        while (tag == 0) tag = round_.environment.random64();
+        return tag;
+    }
+
+    Round& round_;
+    Device device_;
+    const protocol::Request request_;
+    std::vector<Bundle> bundles_;
+    std::string basis_;  ///< the cursor the device has
+    protocol::Reply reply_;
+};
+
+std::string answer(Round& round, const Engine::Call& call) {
+    const auto device = round.tx.device(call.writer);
+    if (!device || device->revoked)
+        throw Error(ErrorCode::not_authorised, "the device is unknown or revoked");
+    auto request = decode<protocol::Request>(call.archive);
+    if (request.version < protocol::kVersionMin || request.version > protocol::kVersionMax)
+        violated("the request has a protocol version this server does not speak");
+    if (request.kind > 2) violated("the request is of an unknown kind");
+    if (request.next == 0) violated("the request names no sync id");
+    if (request.writer != call.writer && request.kind != 2)
+        throw Error(ErrorCode::not_authorised,
+                    "the request names another writer than its credential");
+    return encode(Exchange(round, *device, std::move(request)).answer());
+}
+
+bool is_of_the_storage(ErrorCode code) {
+    return code == ErrorCode::storage_failed || code == ErrorCode::storage_damaged ||
+           code == ErrorCode::storage_busy || code == ErrorCode::storage_newer;
+}
+
+std::string code_for_peer(ErrorCode code) {
+    switch (code) {
+        case ErrorCode::protocol_violated:
+        case ErrorCode::limit_exceeded:
+        case ErrorCode::not_authorised:
+            return std::string(name_of(code));
+        default:
+            return std::string(name_of(ErrorCode::internal));
+    }
+}
+
+}  // namespace
+
+Engine::Engine(Storage& storage, Environment& environment, Limits limits)
+    : storage_(storage), environment_(environment), limits_(limits) {}
+
+std::vector<Engine::Answer> Engine::sync(const std::vector<Call>& calls) {
+    const auto tx = storage_.begin_write();
+    Round round(*tx, environment_, limits_);
+    const Stamp stamp_before = round.clock.last();
+    std::vector<Answer> answers;
+    for (const Call& call : calls) {
+        Answer& a = answers.emplace_back();
+        try {
+            tx->savepoint([&] {
+                a.archive = answer(round, call);
+                return true;
+            });
+        } catch (const Error& e) {
+            if (is_of_the_storage(e.code())) throw;
+            a = {{}, code_for_peer(e.code()), e.what()};
+        } catch (const std::exception& e) {
+            a = {{}, code_for_peer(ErrorCode::internal), e.what()};
+        }
+    }
+    if (round.clock.last() != stamp_before) tx->save_last_stamp(round.clock.last());
+    tx->commit();
+    return answers;
+}
+
+}  // namespace rapport::server

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "protocol/messages.hpp"
+#include "rapport/environment.hpp"
+#include "server/storage.hpp"
+
+namespace rapport::server {
+
+/// The rules of the centre: admits, judges and merges bundles, answers pulls. Opens no socket and
+/// reads no clock.
+///
+/// Ownership: borrows storage and environment.  Thread-safety: confined; the caller has one thread
+/// for it.
+class Engine {
+public:
+    Engine(Storage& storage, Environment& environment, Limits limits = {});
+
+    /// One sync request of an authenticated device: the writer its credential names, and the plain
+    /// archive.
+    struct Call {
+        std::uint64_t writer = 0;
+        std::string archive;
+    };
+    struct Answer {
+        std::string archive;     ///< of the reply; empty if `error` says something
+        std::string error_code;  ///< protocol_violated, limit_exceeded, not_authorised, internal;
+                                 ///< empty = none
+        std::string error_sentence;
+    };
+    /// Handles all calls in one durable commit, a savepoint per bundle. Answers may leave once this
+    /// returns. Throws Error when the storage fails; then nothing of any call happened.
+    std::vector<Answer> sync(const std::vector<Call>& calls);
+    Answer sync(const Call& call) { return sync(std::vector<Call>{call}).front(); }
+
+    /// Reference data from the office or an ERP: creates or updates records as the server itself,
+    /// one commit. A record without id is found by its external ids, else by what names it (the
+    /// code of a product or territory, list and code, the title of a theme), so that a second
+    /// import updates the first; what did not change is not written again.
+    struct Written {
+        RecordId id;
+        std::vector<Refusal> refusals;  ///< with any, this record was left out
+    };
+    std::vector<Written> write_as_server(const std::string& tenant,
+                                         const std::vector<Record>& records);
+
+    const Limits& limits() const { return limits_; }
+
+private:
+    Storage& storage_;
+    Environment& environment_;
+    Limits limits_;
+};
+
+/// Enrolment: redeems a code for a device. The device draws the credential itself and sends it; a
+/// repeat of the same request gets the same device, so a lost reply costs nothing.
+struct Enrolment {
+    std::string tenant, rep;
+    Role role = Role::rep;
+    std::vector<std::string> scopes;
+    std::uint64_t writer = 0;
+};
+
+}  // namespace rapport::server

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/feed.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "model/hash.hpp"
+#include "model/json.hpp"
+#include "server/auth/secret.hpp"
+
+namespace rapport::server {
+
+namespace {
+
+constexpr char kCursorVersion = 1;
+constexpr std::size_t kCommitBytes = 8, kCheckBytes = 2;
+constexpr std::size_t kBatchRecords = 500;  // read from the storage at once
+constexpr std::size_t kScannedRecordsMax =
+    20'000;  // of other kinds, so that one page stays short work
+
+std::string check_of(std::string_view bytes) {
+    const std::uint64_t hash = hash64(bytes);
+    return {static_cast<char>(hash & 0xFF), static_cast<char>((hash >> 8) & 0xFF)};
+}
+
+std::string json_text(std::string_view text) {
+    return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::string conflicts_of(const StoredRecord& record, const Kind& kind) {
+    std::string out;
+    for (const Field& field : kind.fields) {
+        const auto state = record.state.fields.find(field.number);
+        if (state == record.state.fields.end() || !conflicted(field, state->second)) continue;
+        std::string values;
+        std::vector<const Value*> seen;
+        for (const LiveValue& live : state->second.live) {
+            if (std::any_of(seen.begin(), seen.end(),
+                            [&](const Value* v) { return *v == live.value; }))
+                continue;
+            seen.push_back(&live.value);
+            values += values.empty() ? "" : ",";
+            values +=
+                live.value.is_null() ? "null" : content_to_json(field, {{live.key, live.value}});
+        }
+        out += (out.empty() ? "" : ",") + json_text(field.name) + ":[" + values + "]";
+    }
+    return out;
+}
+
+}  // namespace
+
+std::string feed_cursor(std::uint64_t commit) {
+    std::string bytes(1, kCursorVersion);
+    for (std::size_t i = kCommitBytes; i-- > 0;)
+        bytes += static_cast<char>((commit >> (8 * i)) & 0xFF);
+    return base64url(bytes + check_of(bytes));
+}
+
+std::optional<std::uint64_t> commit_of(std::string_view cursor) {
+    if (cursor.size() > 64) return std::nullopt;
+    const auto bytes = from_base64url(cursor);
+    if (!bytes || bytes->size() != 1 + kCommitBytes + kCheckBytes ||
+        bytes->front() != kCursorVersion)
+        return std::nullopt;
+    const std::string_view body = std::string_view(*bytes).substr(0, 1 + kCommitBytes);
+    if (bytes->substr(1 + kCommitBytes) != check_of(body)) return std::nullopt;
+    std::uint64_t commit = 0;
+    for (const char c : body.substr(1)) commit = commit << 8 | static_cast<unsigned char>(c);
+    return commit;
+}
+
+std::string feed_line(const StoredRecord& stored) {
+    const Record record = show(stored.state);
+    const Instant received(TimePoint(Milliseconds(stored.received_at_ms)));
+    std::vector<std::pair<std::string, std::string>> leading{
+        {"event", json_text(stored.event)},
+        {"bundle", json_text(stored.bundle)},
+        {"author", json_text(stored.author)},
+        {"received_at", json_text(received.rfc3339())}};
+    if (record.kind != nullptr)
+        if (const std::string conflicts = conflicts_of(stored, *record.kind); !conflicts.empty())
+            leading.emplace_back("conflicts", "{" + conflicts + "}");
+    return rapport::to_json(record, leading);
+}
+
+std::string feed_page(Transaction& snapshot, const FeedRequest& request) {
+    std::string page;
+    std::uint64_t after = request.after;
+    std::size_t lines = 0, scanned = 0;
+    while (lines < request.limit && scanned < kScannedRecordsMax) {
+        const auto records =
+            snapshot.feed(request.tenant, after, std::min(request.limit - lines, kBatchRecords));
+        if (records.empty()) break;
+        for (const StoredRecord& stored : records) {
+            after = std::max(after, stored.commit);
+            if (request.kind != nullptr && stored.state.kind != request.kind->number) continue;
+            page += feed_line(stored) + '\n';
+            ++lines;
+        }
+        scanned += records.size();
+    }
+    return page + "{\"cursor\":" + json_text(feed_cursor(after)) + "}\n";
+}
+
+}  // namespace rapport::server

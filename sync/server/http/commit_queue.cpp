@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/commit_queue.hpp"
+
+#include <exception>
+#include <future>
+#include <optional>
+#include <utility>
+
+#include "rapport/error.hpp"
+#include "server/http/log.hpp"
+
+namespace rapport::server {
+
+namespace {
+
+bool is_storage(ErrorCode code) {
+    return code == ErrorCode::storage_failed || code == ErrorCode::storage_damaged ||
+           code == ErrorCode::storage_busy || code == ErrorCode::storage_newer;
+}
+
+}  // namespace
+
+CommitQueue::CommitQueue(Engine& engine, Bounds bounds,
+                         std::function<void(const std::string&)> broken)
+    : engine_(engine), bounds_(bounds), broken_(std::move(broken)), thread_([this] { work(); }) {}
+
+CommitQueue::~CommitQueue() { close(); }
+
+bool CommitQueue::submit(Engine::Call call, std::function<void(Outcome)> done) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (closed_ || items_.size() >= bounds_.calls_max ||
+            bytes_ + call.archive.size() > bounds_.bytes_max)
+            return false;
+        bytes_ += call.archive.size();
+        items_.push_back({std::move(call), std::move(done), {}});
+    }
+    filled_.notify_one();
+    return true;
+}
+
+bool CommitQueue::post(std::function<void(Engine&)> job) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (closed_ || items_.size() >= bounds_.calls_max) return false;
+        items_.push_back({{}, {}, std::move(job)});
+    }
+    filled_.notify_one();
+    return true;
+}
+
+void CommitQueue::run(const std::function<void(Engine&)>& job) {
+    // The failure crosses as plain values: an exception object belongs to the thread that threw it.
+    struct Failure {
+        ErrorCode code;
+        std::string sentence;
+        int detail;
+    };
+    std::promise<std::optional<Failure>> finished;
+    {
+        const std::lock_guard lock(mutex_);
+        if (closed_) throw Error(ErrorCode::cancelled, "the server is stopping");
+        items_.push_back({{}, {}, [&](Engine& engine) {
+                              std::optional<Failure> failure;
+                              try {
+                                  job(engine);
+                              } catch (const Error& error) {
+                                  failure = {error.code(), error.what(), error.detail()};
+                              } catch (const std::exception& error) {
+                                  failure = {ErrorCode::internal, error.what(), 0};
+                              }
+                              const bool broken = failure && failure->code == ErrorCode::internal;
+                              const std::string sentence =
+                                  broken ? failure->sentence : std::string();
+                              finished.set_value(std::move(failure));
+                              if (broken) throw Error(ErrorCode::internal, sentence);
+                          }});
+    }
+    filled_.notify_one();
+    if (const auto failure = finished.get_future().get())
+        throw Error(failure->code, failure->sentence, failure->detail);
+}
+
+void CommitQueue::close() {
+    {
+        const std::lock_guard lock(mutex_);
+        closed_ = true;
+    }
+    filled_.notify_one();
+    if (thread_.joinable()) thread_.join();
+}
+
+void CommitQueue::work() {
+    while (true) {
+        std::vector<Item> taken;
+        {
+            std::unique_lock lock(mutex_);
+            filled_.wait(lock, [this] { return closed_ || !items_.empty(); });
+            if (items_.empty()) return;
+            std::size_t bytes = 0;
+            while (!items_.empty() && taken.size() < bounds_.commit_calls_max) {
+                Item& next = items_.front();
+                if (!taken.empty() && (next.job || taken.front().job ||
+                                       bytes + next.call.archive.size() > bounds_.commit_bytes_max))
+                    break;
+                bytes += next.call.archive.size();
+                taken.push_back(std::move(next));
+                items_.pop_front();
+            }
+            bytes_ -= bytes;
+        }
+        try {
+            if (taken.front().job)
+                taken.front().job(engine_);
+            else
+                commit(std::move(taken));
+        } catch (const std::exception& error) {
+            broken_(error.what());
+        }
+    }
+}
+
+void CommitQueue::commit(std::vector<Item> items) {
+    std::vector<Engine::Call> calls;
+    calls.reserve(items.size());
+    for (Item& item : items) calls.push_back(std::move(item.call));
+    std::vector<Engine::Answer> answers;
+    try {
+        answers = engine_.sync(calls);
+    } catch (const Error& error) {
+        if (!is_storage(error.code())) throw;
+        log::write(log::Level::error, "storage_failed",
+                   {{"code", name_of(error.code())},
+                    {"detail", error.detail()},
+                    {"sentence", error.what()}});
+        for (Item& item : items) item.done({{}, true});
+        return;
+    }
+    if (answers.size() != items.size())
+        throw Error(ErrorCode::internal, "the engine answered another number of calls");
+    for (const Engine::Answer& answer : answers)
+        if (answer.error_code == name_of(ErrorCode::internal))
+            throw Error(ErrorCode::internal, answer.error_sentence);
+    for (std::size_t i = 0; i < items.size(); ++i) items[i].done({std::move(answers[i]), false});
+}
+
+}  // namespace rapport::server

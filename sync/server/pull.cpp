@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/pull.hpp"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+
+#include "model/archive.hpp"
+#include "model/hash.hpp"
+#include "server/scopes.hpp"
+
+namespace rapport::server {
+namespace {
+
+constexpr std::size_t kReadAhead = 256;  // records read at once: about 100 KiB
+
+/// How far a device has come in each of its streams, and under which scopes.
+struct Cursor {
+    std::uint64_t scopes = 0;
+    std::map<std::uint64_t, std::uint64_t> positions;  // by stream id
+
+    static Cursor decode(std::string_view bytes) {
+        Cursor cursor;
+        if (bytes.empty()) return cursor;
+        WireReader r(bytes);
+        cursor.scopes = r.varint();
+        for (std::size_t n = r.count(); n > 0; --n) {
+            const std::uint64_t stream = r.varint();
+            cursor.positions[stream] = r.varint();
+        }
+        r.finish();
+        return cursor;
+    }
+    std::string encode() const {
+        WireWriter w;
+        w.varint(scopes);
+        w.varint(positions.size());
+        for (const auto& [stream, position] : positions) {
+            w.varint(stream);
+            w.varint(position);
+        }
+        return w.take();
+    }
+};
+
+std::uint64_t hash_of(const std::vector<std::string>& scopes) {
+    WireWriter w;
+    w(scopes);
+    return hash64(w.str());
+}
+
+class Reader {
+public:
+    Reader(Round& round, const Device& device, const std::set<std::uint64_t>& carried)
+        : round_(round), device_(device), carried_(carried) {}
+
+    Page read(std::string_view bytes) {
+        const Cursor from = Cursor::decode(bytes);
+        Cursor to;
+        to.scopes = hash_of(device_.scopes);
+        page_.checkpoint = true;
+        for (const Stream& stream : streams_of(device_, round_.tx.streams(device_.tenant))) {
+            const auto at = from.positions.find(stream.id);
+            const std::uint64_t reached =
+                advance(stream, at == from.positions.end() ? 0 : at->second);
+            if (reached > 0) to.positions[stream.id] = reached;
+            if (reached < stream.head) page_.checkpoint = false;
+        }
+        page_.scopes_changed = from.scopes != to.scopes;
+        page_.cursor = to.encode();
+        for (const std::uint64_t writer : writers_)
+            page_.authors.push_back({writer, round_.name_of(writer)});
+        return std::move(page_);
+    }
+
+private:
+    /// Takes what follows `position` while the page has room; returns the position up to which
+    /// nothing is missing.
+    std::uint64_t advance(const Stream& stream, std::uint64_t position) {
+        while (position < stream.head && !full_) {
+            const auto records =
+                round_.tx.changed(device_.tenant, stream.scope, position, kReadAhead);
+            const auto departures =
+                round_.tx.departed(device_.tenant, stream.scope, position, kReadAhead);
+            std::uint64_t known_up_to = stream.head;
+            if (records.size() == kReadAhead)
+                known_up_to = std::min(known_up_to, records.back().position);
+            if (departures.size() == kReadAhead)
+                known_up_to = std::min(known_up_to, departures.back().position);
+
+            auto departure = departures.begin();
+            auto record = records.begin();
+            while (!full_) {
+                const std::uint64_t next_departure =
+                    departure == departures.end() ? UINT64_MAX : departure->position;
+                const std::uint64_t next_record =
+                    record == records.end() ? UINT64_MAX : record->position;
+                const std::uint64_t next = std::min(next_departure, next_record);
+                if (next > known_up_to) {
+                    position = known_up_to;
+                    break;
+                }
+                if (next == next_departure ? !take(*departure) : !take(*record)) break;
+                if (next == next_departure)
+                    ++departure;
+                else
+                    ++record;
+                position = next;
+            }
+        }
+        return position;
+    }
+
+    /// False if the page has no room for it.
+    bool take(const StoredRecord& stored) {
+        if (is_full()) return false;
+        std::optional<RecordState> visible = project(stored.state);
+        if (!visible) {
+            ++looked_at_;
+            return true;
+        }
+        std::string encoded = encode_record(*visible, [&](std::uint16_t, const LiveValue& l) {
+            return l.dot.writer == device_.writer && carried_.count(l.dot.counter) != 0;
+        });
+        // A record larger than a page travels alone.
+        full_ = !page_.records.empty() && bytes_ + encoded.size() > round_.limits.reply_bytes_max;
+        if (full_) return false;
+        ++looked_at_;
+        bytes_ += encoded.size();
+        page_.records.push_back(std::move(encoded));
+        for (const auto& [number, field] : visible->fields)
+            for (const LiveValue& l : field.live) writers_.insert(l.dot.writer);
+        return true;
+    }
+
+    bool take(const StoredDeparture& departure) {
+        if (is_full()) return false;
+        ++looked_at_;
+        const Kind* kind = kind_numbered(departure.kind);
+        if (!kind || !may_see(*kind)) return true;
+        page_.departures.push_back({departure.kind, departure.id, departure.move,
+                                    reaches(device_, departure.to) ? departure.to : std::string()});
+        return true;
+    }
+
+    /// What the audience drops counts too: it costs the same to read.
+    bool is_full() { return full_ = looked_at_ >= round_.limits.reply_records_max; }
+
+    bool may_see(const Kind& kind) const {
+        return kind.seen_by.empty() || kind.seen_by.contains(device_.role);
+    }
+
+    /// The record as the device's role may see it; nothing if it may not see it at all.
+    std::optional<RecordState> project(const RecordState& state) {
+        const Kind* kind = kind_numbered(state.kind);
+        if (!kind || !may_see(*kind)) return std::nullopt;
+        RecordState visible = state;
+        for (auto it = visible.fields.begin(); it != visible.fields.end();) {
+            const Field* field = kind->field(it->first);
+            if (field && field->visible_to(device_.role))
+                ++it;
+            else
+                it = visible.fields.erase(it);
+        }
+        if (kind->name == "state_request") drop_hidden_requests(*kind, visible);
+        return visible;
+    }
+
+    /// A state request carries values of its subject's fields, which keep their audience.
+    void drop_hidden_requests(const Kind& kind, RecordState& request) {
+        const auto requested = request.fields.find(kind.field("fields")->number);
+        if (requested == request.fields.end()) return;
+        const Kind* subject = kind_of_subject(kind, request);
+        auto& live = requested->second.live;
+        live.erase(std::remove_if(live.begin(), live.end(),
+                                  [&](const LiveValue& l) {
+                                      const Field* field =
+                                          subject ? subject->field(l.key) : nullptr;
+                                      return !field || !field->visible_to(device_.role);
+                                  }),
+                   live.end());
+    }
+
+    const Kind* kind_of_subject(const Kind& kind, const RecordState& request) {
+        const Field* field = kind.field("subject_id");
+        const auto at = request.fields.find(field->number);
+        if (at == request.fields.end()) return nullptr;
+        const Content content = show(*field, at->second);
+        const std::string* raw = content.empty() ? nullptr : content.front().value.text();
+        const auto id = raw ? RecordId::from_bytes(*raw) : std::nullopt;
+        const auto subject = id ? round_.tx.record(device_.tenant, *id) : std::nullopt;
+        return subject ? kind_numbered(subject->state.kind) : nullptr;
+    }
+
+    Round& round_;
+    const Device& device_;
+    const std::set<std::uint64_t>& carried_;
+    Page page_;
+    std::set<std::uint64_t> writers_;
+    std::size_t looked_at_ = 0, bytes_ = 0;
+    bool full_ = false;
+};
+
+}  // namespace
+
+Page pull(Round& round, const Device& device, std::string_view cursor,
+          const std::set<std::uint64_t>& carried) {
+    try {
+        return Reader(round, device, carried).read(cursor);
+    } catch (const Error& e) {
+        if (e.code() != ErrorCode::protocol_violated) throw;
+        throw Error(ErrorCode::internal, "an entry of the server holds bytes that are no cursor");
+    }
+}
+
+}  // namespace rapport::server

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "protocol/messages.hpp"
+#include "server/round.hpp"
+
+namespace rapport::server {
+
+/// What one reply brings down: everything of the device's streams after its cursor, as far as one
+/// page goes.
+struct Page {
+    std::vector<std::string> records;  ///< encoded, projected to what the device may see
+    std::vector<protocol::Departed> departures;
+    std::vector<protocol::Author> authors;
+    std::string cursor;           ///< where the next page begins; the same bytes if nothing moved
+    bool checkpoint = false;      ///< every stream reached its head as this transaction sees it
+    bool scopes_changed = false;  ///< the cursor was given while the device had other scopes
+};
+
+/// Reads the page after `cursor` (empty: from the start). Fields and records the device's role may
+/// not see are dropped before anything is encoded. `carried` are the counters of the bundles in the
+/// request: of values that came with them only the bytes are left out, since the device holds them.
+/// Throws Error(internal) for bytes that are no cursor: they come from the server's own entries.
+Page pull(Round& round, const Device& device, std::string_view cursor,
+          const std::set<std::uint64_t>& carried);
+
+}  // namespace rapport::server

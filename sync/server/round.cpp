@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/round.hpp"
+
+#include <algorithm>
+
+namespace rapport::server {
+
+Round::Round(Transaction& tx_, Environment& environment_, const Limits& limits_)
+    : tx(tx_),
+      environment(environment_),
+      limits(limits_),
+      clock(tx_.last_stamp()),
+      now(environment_.now()) {
+    now.at = std::max(now.at, TimePoint(Milliseconds(HybridClock::wall_ms(clock.last()))));
+    now.offset = std::chrono::minutes{0};
+}
+
+const std::string& Round::name_of(std::uint64_t writer) {
+    const auto [at, is_new] = names_.try_emplace(writer);
+    if (is_new) {
+        if (writer == kServerWriter)
+            at->second = kServerName;
+        else if (const auto device = tx.device(writer))
+            at->second = device->rep;
+    }
+    return at->second;
+}
+
+}  // namespace rapport::server

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "model/clock.hpp"
+#include "model/limits.hpp"
+#include "rapport/environment.hpp"
+#include "server/storage.hpp"
+
+namespace rapport::server {
+
+/// What the engine's parts share while one durable commit is made.
+///
+/// Server time stands still in it and never runs behind the last commit, also when the wall clock
+/// was set back. Ownership: borrows all but the clock.  Thread-safety: confined.
+struct Round {
+    Round(Transaction& tx_, Environment& environment_, const Limits& limits_);
+
+    std::int64_t now_ms() const { return now.at.time_since_epoch().count(); }
+    /// A stamp no write of the server has had; with kServerWriter it is a dot as well.
+    Stamp tick() { return clock.tick(now_ms()); }
+    /// Who is behind a writer: the rep's name, `server`, or nothing for a writer nobody enrolled.
+    const std::string& name_of(std::uint64_t writer);
+
+    Transaction& tx;
+    Environment& environment;
+    const Limits& limits;
+    HybridClock clock;
+    Instant now;
+
+private:
+    std::map<std::uint64_t, std::string> names_;
+};
+
+/// The name under which the server's own writes are known.
+inline constexpr const char* kServerName = "server";
+
+}  // namespace rapport::server

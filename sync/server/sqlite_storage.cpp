@@ -1,0 +1,626 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <mutex>
+#include <utility>
+
+#include "model/archive.hpp"
+#include "rapport/error.hpp"
+#include "server/storage.hpp"
+#include "sqlite/database.hpp"
+
+namespace rapport::server {
+namespace {
+
+// The tenant leads every key but those of writers, which are unique over all tenants, and of
+// secrets, which find it.
+constexpr std::int64_t kSchema = 1;
+constexpr const char* kCreate = R"sql(
+CREATE TABLE last_stamp (one INTEGER PRIMARY KEY CHECK (one = 1), stamp INTEGER NOT NULL) STRICT;
+INSERT INTO last_stamp VALUES (1, 0);
+
+CREATE TABLE device (
+    writer INTEGER PRIMARY KEY, tenant TEXT NOT NULL, parent INTEGER NOT NULL, rep TEXT NOT NULL, role TEXT NOT NULL,
+    scopes TEXT NOT NULL, credential_hash TEXT NOT NULL, revoked INTEGER NOT NULL, receipt INTEGER NOT NULL,
+    entries BLOB NOT NULL, enrolled_at_ms INTEGER NOT NULL, last_seen_ms INTEGER NOT NULL, file_id TEXT NOT NULL) STRICT;
+CREATE UNIQUE INDEX device_credential ON device (credential_hash) WHERE credential_hash <> '';
+CREATE TABLE invitation (
+    code_hash TEXT PRIMARY KEY, tenant TEXT NOT NULL, rep TEXT NOT NULL, role TEXT NOT NULL, scopes TEXT NOT NULL,
+    expires_at_ms INTEGER NOT NULL, redeemed_by INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE api_key (
+    key_hash TEXT PRIMARY KEY, tenant TEXT NOT NULL, role TEXT NOT NULL, created_at_ms INTEGER NOT NULL,
+    revoked INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE bundle (
+    writer INTEGER NOT NULL, counter INTEGER NOT NULL, verdict INTEGER NOT NULL, reasons BLOB NOT NULL,
+    bytes BLOB NOT NULL, received_at_ms INTEGER NOT NULL, PRIMARY KEY (writer, counter)) STRICT;
+
+CREATE TABLE stream (
+    tenant TEXT NOT NULL, scope TEXT NOT NULL, id INTEGER NOT NULL, head INTEGER NOT NULL,
+    PRIMARY KEY (tenant, scope)) STRICT, WITHOUT ROWID;
+CREATE TABLE record (
+    tenant TEXT NOT NULL, id BLOB NOT NULL, kind INTEGER NOT NULL, scope TEXT NOT NULL, move INTEGER NOT NULL,
+    position INTEGER NOT NULL, commit_no INTEGER NOT NULL, root BLOB, subject BLOB, event TEXT NOT NULL,
+    bundle TEXT NOT NULL, author TEXT NOT NULL, received_at_ms INTEGER NOT NULL, fields BLOB NOT NULL,
+    PRIMARY KEY (tenant, id)) STRICT;
+CREATE UNIQUE INDEX record_stream ON record (tenant, scope, position);
+CREATE INDEX record_feed ON record (tenant, commit_no);
+CREATE INDEX record_subject ON record (tenant, subject, kind) WHERE subject IS NOT NULL;
+CREATE INDEX record_kind ON record (tenant, kind);
+CREATE TABLE departure (
+    tenant TEXT NOT NULL, scope TEXT NOT NULL, position INTEGER NOT NULL, kind INTEGER NOT NULL, id BLOB NOT NULL,
+    move INTEGER NOT NULL, went_to TEXT NOT NULL, commit_no INTEGER NOT NULL,
+    PRIMARY KEY (tenant, scope, position)) STRICT, WITHOUT ROWID;
+CREATE TABLE link (
+    tenant TEXT NOT NULL, target BLOB NOT NULL, origin BLOB NOT NULL,
+    PRIMARY KEY (tenant, target, origin)) STRICT, WITHOUT ROWID;
+CREATE INDEX link_origin ON link (tenant, origin);
+CREATE TABLE external_id (
+    tenant TEXT NOT NULL, kind INTEGER NOT NULL, system TEXT NOT NULL, id TEXT NOT NULL, record BLOB NOT NULL,
+    PRIMARY KEY (tenant, kind, system, id)) STRICT, WITHOUT ROWID;
+CREATE INDEX external_id_record ON external_id (tenant, record);
+CREATE TABLE number (
+    tenant TEXT NOT NULL, sequence TEXT NOT NULL, last INTEGER NOT NULL,
+    PRIMARY KEY (tenant, sequence)) STRICT, WITHOUT ROWID;
+CREATE TABLE history (
+    line INTEGER PRIMARY KEY, tenant TEXT NOT NULL, record BLOB NOT NULL, field INTEGER NOT NULL,
+    writer INTEGER NOT NULL, counter INTEGER NOT NULL, stamp INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,
+    capture_file INTEGER NOT NULL, capture_number INTEGER NOT NULL, author TEXT NOT NULL,
+    left_at_ms INTEGER NOT NULL, left_by TEXT NOT NULL) STRICT;
+CREATE INDEX history_record ON history (tenant, record);
+CREATE TABLE feed (tenant TEXT PRIMARY KEY, head INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+)sql";
+
+constexpr const char* kRecordColumns =
+    "id, kind, scope, move, position, commit_no, root, subject, event, bundle, author, "
+    "received_at_ms, fields";
+
+// ---- small encodings
+
+std::string joined(const std::vector<std::string>& lines) {
+    std::string text;
+    for (const std::string& line : lines) text += (text.empty() ? "" : "\n") + line;
+    return text;
+}
+
+std::vector<std::string> lines_of(std::string_view text) {
+    std::vector<std::string> lines;
+    while (!text.empty()) {
+        const std::size_t end = std::min(text.find('\n'), text.size());
+        lines.emplace_back(text.substr(0, end));
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return lines;
+}
+
+Role role_from(std::string_view name) {
+    if (const auto role = role_named(name)) return *role;
+    throw Error(ErrorCode::storage_damaged,
+                "the server's file names a role this version does not know");
+}
+
+std::string encode_entries(const Device& device) {
+    WireWriter w;
+    w.varint(device.entries.size());
+    for (const ServerEntry& entry : device.entries) {
+        w(entry.id, entry.receipt);
+        w.varint(entry.answers.size());
+        for (const ServerEntry::Answer& answer : entry.answers) w(answer.tag, answer.cursor);
+    }
+    return w.take();
+}
+
+void decode_entries(std::string_view bytes, Device& device) {
+    WireReader r(bytes);
+    for (std::size_t n = r.count(); n > 0; --n) {
+        ServerEntry& entry = device.entries.emplace_back();
+        r(entry.id, entry.receipt);
+        for (std::size_t answers = r.count(); answers > 0; --answers) {
+            ServerEntry::Answer& answer = entry.answers.emplace_back();
+            r(answer.tag, answer.cursor);
+        }
+    }
+    r.finish();
+}
+
+std::string encode_reasons(const std::vector<Refusal>& reasons) {
+    WireWriter w;
+    w.varint(reasons.size());
+    for (const Refusal& reason : reasons)
+        w(reason.record, reason.field, reason.code, reason.sentence);
+    return w.take();
+}
+
+std::vector<Refusal> decode_reasons(std::string_view bytes) {
+    WireReader r(bytes);
+    std::vector<Refusal> reasons(r.count());
+    for (Refusal& reason : reasons) r(reason.record, reason.field, reason.code, reason.sentence);
+    r.finish();
+    return reasons;
+}
+
+void bind_optional(sqlite::Statement& statement, int index, const RecordId& id) {
+    if (id.is_nil())
+        statement.bind_null(index);
+    else
+        statement.bind(index, id);
+}
+
+StoredRecord read_record(const sqlite::Statement& row) {
+    StoredRecord record;
+    record.state.id = row.id(0);
+    record.state.kind = static_cast<std::uint16_t>(row.integer(1));
+    record.state.scope = row.text(2);
+    record.state.move = row.unsigned_integer(3);
+    record.position = row.unsigned_integer(4);
+    record.commit = row.unsigned_integer(5);
+    if (!row.is_null(6)) record.root = row.id(6);
+    if (!row.is_null(7)) record.subject = row.id(7);
+    record.event = row.text(8);
+    record.bundle = row.text(9);
+    record.author = row.text(10);
+    record.received_at_ms = row.integer(11);
+    decode_fields(row.blob(12), true, record.state);
+    return record;
+}
+
+Device read_device(const sqlite::Statement& row) {
+    Device device;
+    device.writer = row.unsigned_integer(0);
+    device.tenant = row.text(1);
+    device.parent = row.unsigned_integer(2);
+    device.rep = row.text(3);
+    device.role = role_from(row.text(4));
+    device.scopes = lines_of(row.text(5));
+    device.credential_hash = row.text(6);
+    device.revoked = row.integer(7) != 0;
+    device.receipt = row.unsigned_integer(8);
+    decode_entries(row.blob(9), device);
+    device.enrolled_at_ms = row.integer(10);
+    device.last_seen_ms = row.integer(11);
+    device.file_id = row.text(12);
+    return device;
+}
+
+constexpr const char* kDeviceColumns =
+    "writer, tenant, parent, rep, role, scopes, credential_hash, revoked, receipt, entries, "
+    "enrolled_at_ms, last_seen_ms, "
+    "file_id";
+
+// ---- the transaction
+
+class SqliteTransaction : public Transaction {
+public:
+    SqliteTransaction(sqlite::Database& db, sqlite::Transaction::Kind kind)
+        : db_(db), transaction_(db, kind) {
+        if (kind == sqlite::Transaction::Kind::deferred)
+            last_stamp();  // a deferred snapshot begins with its first read
+    }
+
+    bool savepoint(const std::function<bool()>& work) override {
+        sqlite::Savepoint savepoint(db_);
+        if (!work()) return false;
+        savepoint.release();
+        return true;
+    }
+    void commit() override { transaction_.commit(); }
+
+    // devices and rights
+    std::optional<Device> device(std::uint64_t writer) override {
+        auto q =
+            db_.prepare(std::string("SELECT ") + kDeviceColumns + " FROM device WHERE writer = ?");
+        q.bind_all(writer);
+        if (!q.step()) return std::nullopt;
+        return read_device(q);
+    }
+    std::optional<Device> device_by_credential(const std::string& credential_hash) override {
+        auto q = db_.prepare(std::string("SELECT ") + kDeviceColumns +
+                             " FROM device WHERE credential_hash = ? AND credential_hash <> ''");
+        q.bind_all(credential_hash);
+        if (!q.step()) return std::nullopt;
+        return read_device(q);
+    }
+    std::vector<Device> devices() override {
+        auto q = db_.prepare(std::string("SELECT ") + kDeviceColumns +
+                             " FROM device ORDER BY tenant, rep, enrolled_at_ms, writer");
+        std::vector<Device> devices;
+        while (q.step()) devices.push_back(read_device(q));
+        return devices;
+    }
+    void save(const Device& d) override {
+        auto q = db_.prepare(
+            std::string("INSERT INTO device (") + kDeviceColumns +
+            ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) "
+            "ON CONFLICT (writer) DO UPDATE SET tenant = ?2, parent = ?3, rep = ?4, role = ?5, "
+            "scopes = ?6, credential_hash = ?7, revoked = ?8, receipt = ?9, entries = ?10, "
+            "enrolled_at_ms = ?11, last_seen_ms = ?12, file_id = ?13");
+        q.bind_all(d.writer, d.tenant, d.parent, d.rep, name_of(d.role), joined(d.scopes),
+                   d.credential_hash, d.revoked, d.receipt);
+        q.bind_blob(10, encode_entries(d));
+        q.bind(11, d.enrolled_at_ms).bind(12, d.last_seen_ms).bind(13, d.file_id);
+        q.run();
+    }
+    std::optional<Invitation> invitation(const std::string& code_hash) override {
+        auto q = db_.prepare(
+            "SELECT tenant, rep, role, scopes, expires_at_ms, redeemed_by FROM invitation WHERE "
+            "code_hash = ?");
+        q.bind_all(code_hash);
+        if (!q.step()) return std::nullopt;
+        return Invitation{code_hash,
+                          std::string(q.text(0)),
+                          std::string(q.text(1)),
+                          role_from(q.text(2)),
+                          lines_of(q.text(3)),
+                          q.integer(4),
+                          q.unsigned_integer(5)};
+    }
+    void save(const Invitation& i) override {
+        auto q = db_.prepare(
+            "INSERT OR REPLACE INTO invitation (code_hash, tenant, rep, role, scopes, "
+            "expires_at_ms, "
+            "redeemed_by) VALUES (?, ?, ?, ?, ?, ?, ?)");
+        q.bind_all(i.code_hash, i.tenant, i.rep, name_of(i.role), joined(i.scopes), i.expires_at_ms,
+                   i.redeemed_by)
+            .run();
+    }
+    std::optional<ApiKey> api_key(const std::string& key_hash) override {
+        auto q = db_.prepare(
+            "SELECT tenant, role, created_at_ms, revoked FROM api_key WHERE key_hash = ?");
+        q.bind_all(key_hash);
+        if (!q.step()) return std::nullopt;
+        return ApiKey{key_hash, std::string(q.text(0)), role_from(q.text(1)), q.integer(2),
+                      q.integer(3) != 0};
+    }
+    std::vector<ApiKey> api_keys() override {
+        auto q = db_.prepare(
+            "SELECT key_hash, tenant, role, created_at_ms, revoked FROM api_key ORDER BY "
+            "created_at_ms, key_hash");
+        std::vector<ApiKey> keys;
+        while (q.step())
+            keys.push_back({std::string(q.text(0)), std::string(q.text(1)), role_from(q.text(2)),
+                            q.integer(3), q.integer(4) != 0});
+        return keys;
+    }
+    void save(const ApiKey& k) override {
+        auto q = db_.prepare(
+            "INSERT OR REPLACE INTO api_key (key_hash, tenant, role, created_at_ms, revoked) "
+            "VALUES (?, ?, ?, ?, ?)");
+        q.bind_all(k.key_hash, k.tenant, name_of(k.role), k.created_at_ms, k.revoked).run();
+    }
+
+    // bundles
+    std::optional<StoredVerdict> verdict(std::uint64_t writer, std::uint64_t counter) override {
+        auto q =
+            db_.prepare("SELECT verdict, reasons FROM bundle WHERE writer = ? AND counter = ?");
+        q.bind_all(writer, counter);
+        if (!q.step()) return std::nullopt;
+        return StoredVerdict{static_cast<Verdict>(q.integer(0)), decode_reasons(q.blob(1))};
+    }
+    void save_verdict(std::uint64_t writer, std::uint64_t counter, const StoredVerdict& verdict,
+                      std::string_view bytes, std::int64_t received_at_ms) override {
+        auto q = db_.prepare(
+            "INSERT INTO bundle (writer, counter, verdict, reasons, bytes, received_at_ms) "
+            "VALUES (?, ?, ?, ?, ?, ?)");
+        q.bind_all(writer, counter, static_cast<int>(verdict.verdict));
+        q.bind_blob(4, encode_reasons(verdict.reasons)).bind_blob(5, bytes).bind(6, received_at_ms);
+        q.run();
+    }
+
+    // records and streams
+    std::optional<StoredRecord> record(const std::string& tenant, const RecordId& id) override {
+        auto q = db_.prepare(std::string("SELECT ") + kRecordColumns +
+                             " FROM record WHERE tenant = ? AND id = ?");
+        q.bind_all(tenant, id);
+        if (!q.step()) return std::nullopt;
+        return read_record(q);
+    }
+    void save(const std::string& tenant, StoredRecord& r) override {
+        r.position = raise_head(tenant, r.state.scope);
+        auto q = db_.prepare(std::string("INSERT INTO record (tenant, ") + kRecordColumns +
+                             ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
+                             "?14) ON CONFLICT (tenant, id) DO UPDATE SET "
+                             "kind = ?3, scope = ?4, move = ?5, position = ?6, commit_no = ?7, "
+                             "root = ?8, subject = ?9, event = ?10, "
+                             "bundle = ?11, author = ?12, received_at_ms = ?13, fields = ?14");
+        q.bind_all(tenant, r.state.id, int{r.state.kind}, r.state.scope, r.state.move, r.position,
+                   r.commit);
+        bind_optional(q, 8, r.root);
+        bind_optional(q, 9, r.subject);
+        q.bind(10, r.event).bind(11, r.bundle).bind(12, r.author).bind(13, r.received_at_ms);
+        q.bind_blob(14, encode_fields(r.state, true));
+        q.run();
+    }
+    std::vector<Stream> streams(const std::string& tenant) override {
+        auto q = db_.prepare("SELECT id, scope, head FROM stream WHERE tenant = ? ORDER BY scope");
+        q.bind_all(tenant);
+        std::vector<Stream> streams;
+        while (q.step())
+            streams.push_back(
+                {q.unsigned_integer(0), std::string(q.text(1)), q.unsigned_integer(2)});
+        return streams;
+    }
+    std::vector<StoredRecord> changed(const std::string& tenant, const std::string& scope,
+                                      std::uint64_t after, std::size_t limit) override {
+        auto q = db_.prepare(std::string("SELECT ") + kRecordColumns +
+                             " FROM record WHERE tenant = ? AND scope = ? AND position > ? ORDER "
+                             "BY position LIMIT ?");
+        q.bind_all(tenant, scope, after, static_cast<std::int64_t>(limit));
+        std::vector<StoredRecord> records;
+        while (q.step()) records.push_back(read_record(q));
+        return records;
+    }
+    std::vector<StoredDeparture> departed(const std::string& tenant, const std::string& scope,
+                                          std::uint64_t after, std::size_t limit) override {
+        auto q = db_.prepare(
+            "SELECT kind, id, move, went_to, position, commit_no FROM departure "
+            "WHERE tenant = ? AND scope = ? AND position > ? ORDER BY position LIMIT ?");
+        q.bind_all(tenant, scope, after, static_cast<std::int64_t>(limit));
+        std::vector<StoredDeparture> departures;
+        while (q.step())
+            departures.push_back({static_cast<std::uint16_t>(q.integer(0)), q.id(1),
+                                  q.unsigned_integer(2), scope, std::string(q.text(3)),
+                                  q.unsigned_integer(4), q.unsigned_integer(5)});
+        return departures;
+    }
+    void save(const std::string& tenant, StoredDeparture& d) override {
+        d.position = raise_head(tenant, d.from);
+        auto q = db_.prepare(
+            "INSERT INTO departure (tenant, scope, position, kind, id, move, went_to, commit_no) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+        q.bind_all(tenant, d.from, d.position, int{d.kind}, d.id, d.move, d.to, d.commit).run();
+    }
+    std::vector<RecordId> with_subject(const std::string& tenant, const RecordId& subject,
+                                       std::uint16_t kind) override {
+        auto q = db_.prepare(
+            "SELECT id FROM record WHERE tenant = ? AND subject = ? AND kind = ? ORDER BY id");
+        q.bind_all(tenant, subject, int{kind});
+        return ids(q);
+    }
+    std::vector<RecordId> linking_to(const std::string& tenant, const RecordId& target) override {
+        auto q =
+            db_.prepare("SELECT origin FROM link WHERE tenant = ? AND target = ? ORDER BY origin");
+        q.bind_all(tenant, target);
+        return ids(q);
+    }
+    void save_links(const std::string& tenant, const RecordId& from,
+                    const std::vector<RecordId>& targets) override {
+        db_.prepare("DELETE FROM link WHERE tenant = ? AND origin = ?")
+            .bind_all(tenant, from)
+            .run();
+        auto q =
+            db_.prepare("INSERT OR IGNORE INTO link (tenant, target, origin) VALUES (?, ?, ?)");
+        for (const RecordId& target : targets) q.bind_all(tenant, target, from).run();
+    }
+    std::optional<RecordId> by_external_id(const std::string& tenant, std::uint16_t kind,
+                                           const std::string& system,
+                                           const std::string& id) override {
+        auto q = db_.prepare(
+            "SELECT record FROM external_id WHERE tenant = ? AND kind = ? AND system = ? AND id = "
+            "?");
+        q.bind_all(tenant, int{kind}, system, id);
+        if (!q.step()) return std::nullopt;
+        return q.id(0);
+    }
+    void save_external_ids(
+        const std::string& tenant, std::uint16_t kind, const RecordId& record,
+        const std::vector<std::pair<std::string, std::string>>& external) override {
+        db_.prepare("DELETE FROM external_id WHERE tenant = ? AND record = ?")
+            .bind_all(tenant, record)
+            .run();
+        auto q = db_.prepare(
+            "INSERT INTO external_id (tenant, kind, system, id, record) VALUES (?, ?, ?, ?, ?)");
+        for (const auto& [system, id] : external)
+            q.bind_all(tenant, int{kind}, system, id, record).run();
+    }
+    std::uint64_t next_number(const std::string& tenant, const std::string& sequence) override {
+        auto q = db_.prepare(
+            "INSERT INTO number (tenant, sequence, last) VALUES (?, ?, 1) "
+            "ON CONFLICT (tenant, sequence) DO UPDATE SET last = last + 1 RETURNING last");
+        return only(q.bind_all(tenant, sequence));
+    }
+    void append(const std::string& tenant, const HistoryLine& line) override {
+        const LiveValue& v = line.value;
+        WireWriter value;
+        value(v.value);
+        auto q = db_.prepare(
+            "INSERT INTO history (tenant, record, field, writer, counter, stamp, key, value, "
+            "capture_file, "
+            "capture_number, author, left_at_ms, left_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+            "?, ?)");
+        q.bind_all(tenant, line.record, int{line.field}, v.dot.writer, v.dot.counter, v.stamp);
+        q.bind_blob(7, v.key).bind_blob(8, value.str());
+        q.bind(9, v.capture.file).bind(10, v.capture.number);
+        q.bind(11, line.author).bind(12, line.left_at_ms).bind(13, line.left_by);
+        q.run();
+    }
+    std::vector<HistoryLine> history(const std::string& tenant, const RecordId& record) override {
+        auto q = db_.prepare(
+            "SELECT field, writer, counter, stamp, key, value, capture_file, capture_number, "
+            "author, "
+            "left_at_ms, left_by FROM history WHERE tenant = ? AND record = ? ORDER BY line");
+        q.bind_all(tenant, record);
+        std::vector<HistoryLine> lines;
+        while (q.step()) {
+            HistoryLine& line = lines.emplace_back();
+            line.record = record;
+            line.field = static_cast<std::uint16_t>(q.integer(0));
+            line.value.dot = {q.unsigned_integer(1), q.unsigned_integer(2)};
+            line.value.stamp = q.unsigned_integer(3);
+            line.value.key = q.blob(4);
+            WireReader value(q.blob(5));
+            value(line.value.value);
+            value.finish();
+            line.value.capture = {q.unsigned_integer(6), q.unsigned_integer(7)};
+            line.author = q.text(8);
+            line.left_at_ms = q.integer(9);
+            line.left_by = q.text(10);
+        }
+        return lines;
+    }
+
+    // feed
+    std::uint64_t feed_head(const std::string& tenant) override {
+        auto q = db_.prepare("SELECT head FROM feed WHERE tenant = ?");
+        q.bind_all(tenant);
+        return q.step() ? q.unsigned_integer(0) : 0;
+    }
+    std::uint64_t next_commit(const std::string& tenant) override {
+        auto q = db_.prepare(
+            "INSERT INTO feed (tenant, head) VALUES (?, 1) "
+            "ON CONFLICT (tenant) DO UPDATE SET head = head + 1 RETURNING head");
+        return only(q.bind_all(tenant));
+    }
+    std::vector<StoredRecord> feed(const std::string& tenant, std::uint64_t after,
+                                   std::size_t records_min) override {
+        auto q = db_.prepare(
+            std::string("SELECT ") + kRecordColumns +
+            " FROM record WHERE tenant = ? AND commit_no > ? ORDER BY commit_no, position, id");
+        q.bind_all(tenant, after);
+        std::vector<StoredRecord> records;
+        while (q.step()) {
+            if (!records.empty() && records.size() >= records_min &&
+                q.unsigned_integer(5) != records.back().commit)
+                break;
+            records.push_back(read_record(q));
+        }
+        return records;
+    }
+
+    std::uint64_t count(const std::string& tenant, std::uint16_t kind) override {
+        auto q = db_.prepare("SELECT count(*) FROM record WHERE tenant = ? AND kind = ?");
+        return only(q.bind_all(tenant, int{kind}));
+    }
+    std::vector<std::string> tenants() override {
+        auto q = db_.prepare(
+            "SELECT tenant FROM device UNION SELECT tenant FROM invitation UNION SELECT tenant "
+            "FROM api_key "
+            "UNION SELECT tenant FROM feed ORDER BY 1");
+        std::vector<std::string> names;
+        while (q.step()) names.emplace_back(q.text(0));
+        return names;
+    }
+
+    Stamp last_stamp() override {
+        auto q = db_.prepare("SELECT stamp FROM last_stamp");
+        return only(q);
+    }
+    void save_last_stamp(Stamp stamp) override {
+        db_.prepare("UPDATE last_stamp SET stamp = ?").bind_all(stamp).run();
+    }
+
+private:
+    static std::uint64_t only(sqlite::Statement& q) {
+        if (!q.step())
+            throw Error(ErrorCode::storage_damaged,
+                        "the server's file lacks a row that is always there");
+        const std::uint64_t value = q.unsigned_integer(0);
+        while (
+            q.step()) {  // an INSERT ... RETURNING takes effect when it has been stepped to its end
+        }
+        return value;
+    }
+    static std::vector<RecordId> ids(sqlite::Statement& q) {
+        std::vector<RecordId> found;
+        while (q.step()) found.push_back(q.id(0));
+        return found;
+    }
+    std::uint64_t raise_head(const std::string& tenant, const std::string& scope) {
+        // Ids have 62 bits with the highest set, so a cursor's length says nothing about chance.
+        auto q = db_.prepare(
+            "INSERT INTO stream (tenant, scope, id, head) "
+            "VALUES (?, ?, (random() & 0x1FFFFFFFFFFFFFFF) | 0x2000000000000000, 1) "
+            "ON CONFLICT (tenant, scope) DO UPDATE SET head = head + 1 RETURNING head");
+        return only(q.bind_all(tenant, scope));
+    }
+
+    sqlite::Database& db_;
+    sqlite::Transaction transaction_;
+};
+
+// ---- the storage
+
+class SqliteStorage : public Storage {
+public:
+    explicit SqliteStorage(const std::string& path)
+        : path_(path), writer_(sqlite::Database::open(path, {})) {
+        sqlite::Transaction transaction(writer_);
+        std::int64_t found = 0;
+        {
+            auto q = writer_.prepare("PRAGMA user_version");
+            if (q.step()) found = q.integer(0);
+        }
+        if (found > kSchema)
+            throw Error(ErrorCode::storage_newer,
+                        "the server's file was written by a newer version");
+        if (found == 0) {
+            writer_.execute(kCreate);
+            writer_.execute("PRAGMA user_version = " + std::to_string(kSchema));
+        }
+        transaction.commit();
+    }
+
+    std::unique_ptr<Transaction> begin_write() override { return std::make_unique<Writing>(*this); }
+    std::unique_ptr<Transaction> begin_read() override { return std::make_unique<Reading>(*this); }
+    void backup(const std::string& to_path) override {
+        Borrowed reader(*this);
+        sqlite::Transaction snapshot(*reader.db, sqlite::Transaction::Kind::deferred);
+        reader.db->execute("SELECT stamp FROM last_stamp");  // holds the snapshot, so that writers
+                                                             // do not restart the copy
+        reader.db->backup_to(to_path);
+    }
+
+private:
+    struct Lock {
+        explicit Lock(SqliteStorage& storage) : lock(storage.writing_) {}
+        std::unique_lock<std::mutex> lock;
+    };
+    /// The base that is constructed first and destroyed last holds the connection.
+    struct Writing : private Lock, public SqliteTransaction {
+        explicit Writing(SqliteStorage& storage)
+            : Lock(storage),
+              SqliteTransaction(storage.writer_, sqlite::Transaction::Kind::immediate) {}
+    };
+    struct Borrowed {
+        explicit Borrowed(SqliteStorage& storage_)
+            : storage(storage_), db(storage_.take_reader()) {}
+        Borrowed(const Borrowed&) = delete;
+        Borrowed& operator=(const Borrowed&) = delete;
+        ~Borrowed() { storage.give_back(std::move(db)); }
+        SqliteStorage& storage;
+        std::unique_ptr<sqlite::Database> db;
+    };
+    struct Reading : private Borrowed, public SqliteTransaction {
+        explicit Reading(SqliteStorage& storage_)
+            : Borrowed(storage_),
+              SqliteTransaction(*Borrowed::db, sqlite::Transaction::Kind::deferred) {}
+    };
+
+    std::unique_ptr<sqlite::Database> take_reader() {
+        {
+            const std::lock_guard lock(reading_);
+            if (!readers_.empty()) {
+                auto reader = std::move(readers_.back());
+                readers_.pop_back();
+                return reader;
+            }
+        }
+        return std::make_unique<sqlite::Database>(
+            sqlite::Database::open(path_, {.read_only = true}));
+    }
+    void give_back(std::unique_ptr<sqlite::Database> reader) {
+        const std::lock_guard lock(reading_);
+        readers_.push_back(std::move(reader));
+    }
+
+    const std::string path_;
+    std::mutex writing_;
+    sqlite::Database writer_;
+    std::mutex reading_;
+    std::vector<std::unique_ptr<sqlite::Database>> readers_;
+};
+
+}  // namespace
+
+std::unique_ptr<Storage> open_sqlite_storage(const std::string& path) {
+    return std::make_unique<SqliteStorage>(path);
+}
+
+}  // namespace rapport::server

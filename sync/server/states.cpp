@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/states.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <map>
+#include <optional>
+
+#include "model/json.hpp"
+#include "model/lifecycle.hpp"
+#include "model/validation.hpp"
+#include "server/scopes.hpp"
+
+namespace rapport::server {
+namespace {
+
+using Brought = std::map<std::string, std::string>;
+using Days = std::chrono::duration<std::int64_t, std::ratio<86400>>;
+
+const Kind& the_kind(std::string_view name) {
+    if (const Kind* kind = kind_named(name)) return *kind;
+    throw Error(ErrorCode::internal,
+                "the server's rules name a kind this version lacks: " + std::string(name));
+}
+
+bool is_a(const StoredRecord& record, std::string_view kind) {
+    return record.state.kind == the_kind(kind).number;
+}
+
+std::int64_t version_of(const StoredRecord& record) {
+    const Value version = shown_value(record, "state_version");
+    return version.integer() ? *version.integer() : kFirstStateVersion;
+}
+
+/// How long quality has to answer, by how bad it is.
+Days time_to_answer(std::string_view severity) {
+    if (severity == "safety") return Days{1};
+    if (severity == "critical") return Days{3};
+    if (severity == "major") return Days{7};
+    return Days{14};
+}
+
+std::string number_prefix(const StoredRecord& record) {
+    if (is_a(record, "complaint")) return "C-";
+    if (is_a(record, "product_wish")) return "W-";
+    return {};
+}
+
+std::string next_human_number(Round& round, const std::string& tenant, const std::string& prefix) {
+    const std::chrono::year_month_day day(std::chrono::floor<std::chrono::days>(round.now.at));
+    const std::string series = prefix + std::to_string(static_cast<int>(day.year()));
+    const std::string digits = std::to_string(round.tx.next_number(tenant, series));
+    return series + "-" + std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits;
+}
+
+// ---- what a guard may look at
+
+void look_at_loop(Changeset& changes, const StoredRecord& subject, TransitionFacts& facts) {
+    const StoredRecord* latest = nullptr;
+    std::int64_t latest_version = -1;
+    for (const StoredRecord* task : changes.about(subject.state.id, the_kind("loop_task"))) {
+        const Value version = shown_value(*task, "decision_version");
+        const std::int64_t v = version.integer() ? *version.integer() : 0;
+        if (v <= latest_version) continue;
+        latest = task;
+        latest_version = v;
+    }
+    if (!latest) return;
+    const std::string reaction = shown_text(*latest, "reaction");
+    const Value told_at = shown_value(*latest, "told_at");
+    facts.customer_unhappy = reaction == "unhappy" || reaction == "reopened";
+    facts.customer_told = !told_at.is_null() && !facts.customer_unhappy;
+    if (told_at.integer()) facts.silent_since = Instant::unpack(*told_at.integer());
+    const Field* field = the_kind("loop_task").field("reaction");
+    if (const auto at = latest->state.fields.find(field->number); at != latest->state.fields.end())
+        for (const LiveValue& l : at->second.live) {
+            const Instant reacted(TimePoint(Milliseconds(HybridClock::wall_ms(l.stamp))));
+            if (!facts.silent_since || facts.silent_since->at < reacted.at)
+                facts.silent_since = reacted;
+        }
+}
+
+/// When the subject came into its present state, by the server's clock.
+std::int64_t entered_ms(const StoredRecord& subject) {
+    Stamp entered = 0;
+    if (const auto at = subject.state.fields.find(common_field::state);
+        at != subject.state.fields.end())
+        for (const LiveValue& l : at->second.live) entered = std::max(entered, l.stamp);
+    return HybridClock::wall_ms(entered);
+}
+
+bool has_new_note(Changeset& changes, const StoredRecord& subject) {
+    const auto notes = changes.about(subject.state.id, the_kind("note"));
+    return std::any_of(notes.begin(), notes.end(), [&](const StoredRecord* note) {
+        return changes.is_new(*note) || note->received_at_ms > entered_ms(subject);
+    });
+}
+
+/// The record the request wants the subject merged into, if the device may know it.
+std::optional<Record> named_other(Changeset& changes, const Device& device,
+                                  const Brought& brought) {
+    for (const char* name : {"duplicate_of", "merged_into"}) {
+        const auto at = brought.find(name);
+        const auto id = at == brought.end() ? std::nullopt : RecordId::parse(at->second);
+        const StoredRecord* other = id ? changes.find(*id) : nullptr;
+        if (other && reaches(device, other->state.scope)) return show(other->state);
+    }
+    return std::nullopt;
+}
+
+// ---- changing a state
+
+void record_event(Round& round, Changeset& changes, const StoredRecord& subject,
+                  const std::string& from, const std::string& by, const std::string& reason,
+                  Stamp stamp) {
+    const std::int64_t version = version_of(subject);
+    const Kind& kind = the_kind("status_event");
+    const RecordId id = name_based_id(changes.tenant(), kind.name,
+                                      subject.state.id.text() + ":" + std::to_string(version));
+    if (changes.find(id)) return;
+    StoredRecord& event = changes.create(kind, id);
+    event.state.scope = subject.state.scope;
+    event.root = is_a(subject, "customer") ? subject.state.id : subject.root;
+    const auto set = [&](const char* field, Value value) {
+        changes.write(event, field, std::move(value), stamp);
+    };
+    set("created_at", round.now.packed());
+    set("created_by", kServerName);
+    set("schema_version", kSchemaVersion);
+    set("subject_id", subject.state.id.raw());
+    set("from", from);
+    set("to", shown_text(subject, "state"));
+    set("version", version);
+    set("by", by);
+    if (!reason.empty()) set("reason", reason);
+    set("at", round.now.packed());
+}
+
+bool is_decision(std::string_view theme_state) {
+    return theme_state == "planned" || theme_state == "declined" || theme_state == "delivered";
+}
+
+void note_times(Round& round, Changeset& changes, StoredRecord& subject, const std::string& from,
+                std::string_view to, Stamp stamp) {
+    const Value now(round.now.packed());
+    if (is_a(subject, "complaint")) {
+        if (to == "acknowledged" && shown(subject, "ack_at").empty())
+            changes.write(subject, "ack_at", now, stamp);
+        if (to == "answered") changes.write(subject, "answered_at", now, stamp);
+        if (to == "closed") changes.write(subject, "closed_at", now, stamp);
+        if (from == "closed") changes.write(subject, "closed_at", Value(), stamp);
+    }
+    if (is_a(subject, "theme") && is_decision(to)) {
+        const Value version = shown_value(subject, "decision_version");
+        changes.write(subject, "decision_version", (version.integer() ? *version.integer() : 0) + 1,
+                      stamp);
+    }
+}
+
+void enter(Round& round, Changeset& changes, StoredRecord& subject, std::string_view to,
+           const std::string& by, const std::string& reason) {
+    const Stamp stamp = round.tick();
+    const std::string from = shown_text(subject, "state");
+    changes.write(subject, "state", std::string(to), stamp);
+    changes.write(subject, "state_version", version_of(subject) + 1, stamp);
+    note_times(round, changes, subject, from, to, stamp);
+    record_event(round, changes, subject, from, by, reason, stamp);
+}
+
+/// A wish mirrors the decision on its theme; who may is data of the wish's lifecycle.
+void decide_wishes(Round& round, Changeset& changes, const StoredRecord& theme) {
+    for (StoredRecord* wish : changes.linked_to(theme.state.id)) {
+        if (!is_a(*wish, "product_wish")) continue;
+        const Record subject = show(wish->state);
+        TransitionFacts facts;
+        facts.subject = &subject;
+        facts.now = round.now;
+        const StateDecision decision =
+            judge(*lifecycle_of(*subject.kind), facts, "decided", version_of(*wish), Role::sys);
+        if (decision.verdict == StateVerdict::accepted)
+            enter(round, changes, *wish, "decided", kServerName, {});
+    }
+}
+
+/// The owned fields that came with a request, as their types read them. Findings turn the request
+/// down.
+std::vector<std::pair<const Field*, Content>> parse(const Round& round, const StoredRecord& subject,
+                                                    const Brought& brought,
+                                                    std::vector<Refusal>& findings) {
+    std::vector<std::pair<const Field*, Content>> fields;
+    for (const auto& [name, text] : brought) {
+        const Field* field = kind_numbered(subject.state.kind)->field(name);
+        if (!field) {
+            findings.push_back({subject.state.id, name, refusal_code::kUnknownField,
+                                "There is no field `" + name + "`."});
+            continue;
+        }
+        auto content = content_from_text(*field, {}, text, {}, subject.state.id, findings);
+        if (!content) continue;
+        check_content(*field, subject.state.id, *content, round.limits, findings);
+        fields.emplace_back(field, std::move(*content));
+    }
+    return fields;
+}
+
+StateDecision turned_down(std::string code, std::string sentence) {
+    return {StateVerdict::refused, std::move(code), std::move(sentence), nullptr};
+}
+
+StateDecision judge_and_apply(Round& round, Changeset& changes, const Device& device,
+                              const StoredRecord& request, StoredRecord& subject) {
+    const Lifecycle* lifecycle = lifecycle_of(*kind_numbered(subject.state.kind));
+    if (!lifecycle)
+        return turned_down("no_lifecycle", "Records of this kind have no states to request.");
+
+    const std::string to = shown_text(request, "to"), reason = shown_text(request, "reason");
+    Brought brought;
+    for (const Item& item : shown(request, "fields"))
+        if (item.value.text() && !item.value.text()->empty())
+            brought.emplace(item.key, *item.value.text());
+    if (is_a(subject, "complaint") && to == "acknowledged" && shown(subject, "due_at").empty())
+        brought.try_emplace(
+            "due_at",
+            Instant(round.now.at + time_to_answer(shown_text(subject, "severity"))).rfc3339());
+
+    const Record shown_subject = show(subject.state);
+    const std::optional<Record> other = named_other(changes, device, brought);
+    TransitionFacts facts;
+    facts.subject = &shown_subject;
+    facts.fields = &brought;
+    facts.reason = reason;
+    facts.now = round.now;
+    facts.has_new_note = has_new_note(changes, subject);
+    facts.other = other ? &*other : nullptr;
+    look_at_loop(changes, subject, facts);
+
+    const Value expected = shown_value(request, "expected_version");
+    StateDecision decision =
+        judge(*lifecycle, facts, to, expected.integer() ? *expected.integer() : 0, device.role);
+    if (decision.verdict != StateVerdict::accepted) return decision;
+
+    std::vector<Refusal> findings;
+    const auto fields = parse(round, subject, brought, findings);
+    if (!findings.empty()) return turned_down(findings.front().code, findings.front().sentence);
+    const Stamp stamp = round.tick();
+    for (const auto& [field, content] : fields) changes.write(subject, *field, content, stamp);
+    enter(round, changes, subject, to, device.rep, reason);
+    if (is_a(subject, "theme") && is_decision(to)) decide_wishes(round, changes, subject);
+    return decision;
+}
+
+std::string_view name_of(StateVerdict verdict) {
+    switch (verdict) {
+        case StateVerdict::accepted:
+            return "accepted";
+        case StateVerdict::refused:
+            return "refused";
+        case StateVerdict::already_there:
+            return "already_there";
+    }
+    return {};
+}
+
+}  // namespace
+
+void begin_life(Round& round, Changeset& changes, StoredRecord& record) {
+    const Lifecycle* lifecycle = lifecycle_of(*kind_numbered(record.state.kind));
+    if (!lifecycle) return;
+    const Stamp stamp = round.tick();
+    changes.write(record, "state", std::string(lifecycle->initial), stamp);
+    changes.write(record, "state_version", kFirstStateVersion, stamp);
+    if (const std::string prefix = number_prefix(record); !prefix.empty())
+        changes.write(record, "number", next_human_number(round, changes.tenant(), prefix), stamp);
+}
+
+void decide(Round& round, Changeset& changes, const Device& device, StoredRecord& request) {
+    if (!shown(request, "verdict").empty()) return;
+    StoredRecord* subject = changes.find(shown_reference(request, "subject_id"));
+    if (!subject)
+        throw Error(ErrorCode::internal, "a state request without a subject was admitted");
+    const StateDecision decision = judge_and_apply(round, changes, device, request, *subject);
+    const Stamp stamp = round.tick();
+    changes.write(request, "verdict", std::string(name_of(decision.verdict)), stamp);
+    if (!decision.code.empty()) changes.write(request, "verdict_code", decision.code, stamp);
+    if (!decision.sentence.empty())
+        changes.write(request, "verdict_sentence", decision.sentence, stamp);
+    changes.write(request, "verdict_at", round.now.packed(), stamp);
+}
+
+}  // namespace rapport::server

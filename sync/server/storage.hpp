@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/bundle.hpp"
+#include "model/state.hpp"
+
+/// What the engine needs of a database. SQLite is the embedded default; nothing in it is SQLite's.
+namespace rapport::server {
+
+/// One entry of the list that both sides keep: a sync id with the tags it was answered under and the cursor of each answer.
+struct ServerEntry {
+    std::uint64_t id = 0;
+    std::uint64_t receipt = 0;
+    struct Answer { std::uint64_t tag = 0; std::string cursor; };
+    std::vector<Answer> answers;  ///< oldest first
+};
+
+struct Device {
+    std::string tenant;
+    std::uint64_t writer = 0;       ///< unique over all tenants
+    std::uint64_t parent = 0;       ///< writer it was forked from; 0 = none
+    std::string rep;                ///< user name
+    Role role = Role::rep;
+    std::vector<std::string> scopes;
+    std::string credential_hash;    ///< hex SHA-256 of the bearer secret
+    bool revoked = false;
+    std::uint64_t receipt = 0;
+    std::vector<ServerEntry> entries;  ///< oldest first, at most 8
+    std::int64_t enrolled_at_ms = 0, last_seen_ms = 0;
+    std::string file_id;            ///< as the device named itself at enrolment
+};
+
+struct StoredVerdict {
+    Verdict verdict = Verdict::applied;
+    std::vector<Refusal> reasons;
+};
+
+/// A record with what the centre knows about it beside its fields.
+struct StoredRecord {
+    RecordState state;               ///< with captures
+    RecordId root;                   ///< the customer it hangs on; nil if none
+    RecordId subject;                ///< its subject_id; nil if none
+    std::uint64_t position = 0;      ///< in its scope's stream
+    std::uint64_t commit = 0;        ///< in the tenant's feed
+    std::string event;               ///< of the feed line: created, changed
+    std::string bundle;              ///< `<writer>.<counter>` of the bundle that changed it last
+    std::string author;              ///< who changed it last
+    std::int64_t received_at_ms = 0;
+};
+
+struct Stream {
+    std::uint64_t id = 0;  ///< random, so that a restored server does not reuse one
+    std::string scope;
+    std::uint64_t head = 0;
+};
+
+struct StoredDeparture {
+    std::uint16_t kind = 0;
+    RecordId id;
+    std::uint64_t move = 0;
+    std::string from, to;
+    std::uint64_t position = 0;  ///< in the stream it left
+    std::uint64_t commit = 0;
+};
+
+/// A value that left the live set, for people.
+struct HistoryLine {
+    RecordId record;
+    std::uint16_t field = 0;
+    LiveValue value;
+    std::string author;
+    std::int64_t left_at_ms = 0;
+    std::string left_by;  ///< `<writer>.<counter>`
+};
+
+struct Invitation {
+    std::string code_hash, tenant, rep;
+    Role role = Role::rep;
+    std::vector<std::string> scopes;
+    std::int64_t expires_at_ms = 0;
+    std::uint64_t redeemed_by = 0;  ///< writer; 0 = open
+};
+struct ApiKey {
+    std::string key_hash, tenant;
+    Role role = Role::feed;
+    std::int64_t created_at_ms = 0;
+    bool revoked = false;
+};
+
+/// One open transaction: everything read is one snapshot, everything written is durable when commit() returns and gone
+/// when it is destroyed without.  Confined.
+class Transaction {
+public:
+    virtual ~Transaction() = default;
+    /// Runs `work`; if it returns false or throws, what it wrote is undone.
+    virtual bool savepoint(const std::function<bool()>& work) = 0;
+    virtual void commit() = 0;
+
+    // devices and rights
+    virtual std::optional<Device> device(std::uint64_t writer) = 0;
+    virtual std::optional<Device> device_by_credential(const std::string& credential_hash) = 0;
+    virtual std::vector<Device> devices() = 0;
+    virtual void save(const Device& device) = 0;
+    virtual std::optional<Invitation> invitation(const std::string& code_hash) = 0;
+    virtual void save(const Invitation& invitation) = 0;
+    virtual std::optional<ApiKey> api_key(const std::string& key_hash) = 0;
+    virtual std::vector<ApiKey> api_keys() = 0;
+    virtual void save(const ApiKey& key) = 0;
+
+    // bundles
+    virtual std::optional<StoredVerdict> verdict(std::uint64_t writer, std::uint64_t counter) = 0;
+    /// `bytes` is the bundle as it came, kept with its verdict.
+    virtual void save_verdict(std::uint64_t writer, std::uint64_t counter, const StoredVerdict& verdict,
+                              std::string_view bytes, std::int64_t received_at_ms) = 0;
+
+    // records and streams
+    virtual std::optional<StoredRecord> record(const std::string& tenant, const RecordId& id) = 0;
+    /// Moves the record to the head of its scope's stream (position = ++head) and of the tenant's feed (commit as given).
+    virtual void save(const std::string& tenant, StoredRecord& record) = 0;
+    virtual std::vector<Stream> streams(const std::string& tenant) = 0;
+    /// Records of a stream after a position, in position order.
+    virtual std::vector<StoredRecord> changed(const std::string& tenant, const std::string& scope, std::uint64_t after,
+                                              std::size_t limit) = 0;
+    virtual std::vector<StoredDeparture> departed(const std::string& tenant, const std::string& scope,
+                                                  std::uint64_t after, std::size_t limit) = 0;
+    /// Puts the departure at the head of the stream it left (position = ++head) and into the feed (commit as given).
+    virtual void save(const std::string& tenant, StoredDeparture& departure) = 0;
+    /// Records of a kind whose subject_id is `subject`.
+    virtual std::vector<RecordId> with_subject(const std::string& tenant, const RecordId& subject, std::uint16_t kind) = 0;
+    /// Records that link to `target` in a set or register the engine registered with save_links.
+    virtual std::vector<RecordId> linking_to(const std::string& tenant, const RecordId& target) = 0;
+    virtual void save_links(const std::string& tenant, const RecordId& from, const std::vector<RecordId>& targets) = 0;
+    virtual std::optional<RecordId> by_external_id(const std::string& tenant, std::uint16_t kind, const std::string& system,
+                                                   const std::string& id) = 0;
+    virtual void save_external_ids(const std::string& tenant, std::uint16_t kind, const RecordId& record,
+                                   const std::vector<std::pair<std::string, std::string>>& ids) = 0;
+    /// Next value of a named sequence of the tenant, from 1.
+    virtual std::uint64_t next_number(const std::string& tenant, const std::string& sequence) = 0;
+    virtual void append(const std::string& tenant, const HistoryLine& line) = 0;
+    virtual std::vector<HistoryLine> history(const std::string& tenant, const RecordId& record) = 0;
+
+    // feed
+    virtual std::uint64_t feed_head(const std::string& tenant) = 0;
+    /// The number of the next commit of the tenant's feed; raised at once.
+    virtual std::uint64_t next_commit(const std::string& tenant) = 0;
+    /// Whole commits after `after` in order, at least one, until `records_min` records are there.
+    virtual std::vector<StoredRecord> feed(const std::string& tenant, std::uint64_t after, std::size_t records_min) = 0;
+
+    virtual std::uint64_t count(const std::string& tenant, std::uint16_t kind) = 0;
+    virtual std::vector<std::string> tenants() = 0;
+
+    /// Hybrid time of the last commit that used one; server time never runs behind it.
+    virtual Stamp last_stamp() = 0;
+    virtual void save_last_stamp(Stamp stamp) = 0;
+};
+
+class Storage {
+public:
+    virtual ~Storage() = default;
+    /// One writing transaction at a time; a second waits.
+    virtual std::unique_ptr<Transaction> begin_write() = 0;
+    /// Reads one snapshot and never waits for a writer.
+    virtual std::unique_ptr<Transaction> begin_read() = 0;
+    /// A consistent copy of the whole database.
+    virtual void backup(const std::string& to_path) = 0;
+};
+
+/// Opens or creates the SQLite storage (WAL, synchronous=FULL).
+std::unique_ptr<Storage> open_sqlite_storage(const std::string& path);
+
+}  // namespace rapport::server

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/world.hpp"
+
+#include <doctest/doctest.h>
+
+#include "protocol/messages.hpp"
+#include "store/core.hpp"
+#include "store/rows.hpp"
+
+namespace rapport::sim {
+
+Device::Device(World& world, std::string name_, const std::string& path, const Identity& identity, std::uint64_t seed)
+    : name(std::move(name_)), environment(world.now_ms(), seed), writer(identity.writer), path_(path) {
+    restart();
+    Replica(*store).enrol(identity);
+}
+
+void Device::restart() {
+    session.reset();
+    store.reset();
+    Store::Options options;
+    options.environment = &environment;
+    store = std::make_unique<Store>(Store::open(path_, options));
+    session = std::make_unique<Session>(*store);
+    session->begin();
+}
+
+World::World(const WorldOptions& options)
+    : faults(options.faults), options_(options), random_(options.seed), server_environment_(now_ms_, options.seed ^ 0x5EEDULL),
+      storage_(server::open_sqlite_storage(folder_.file("server.db"))),
+      engine_(std::make_unique<server::Engine>(*storage_, server_environment_, options.limits)) {}
+
+World::~World() = default;
+
+Device& World::device(const std::string& rep, Role role, std::vector<std::string> scopes) {
+    const std::uint64_t writer = 1000 + devices_.size();
+    server::Device row;
+    row.tenant = "default";
+    row.writer = writer;
+    row.rep = rep;
+    row.role = role;
+    row.scopes = scopes;
+    row.credential_hash = "hash-" + std::to_string(writer);
+    auto transaction = storage_->begin_write();
+    transaction->save(row);
+    transaction->commit();
+    const Identity identity{"memory:", "default", rep, role, std::move(scopes), writer, "secret"};
+    const std::string name = rep + "-" + std::to_string(devices_.size());
+    devices_.push_back(std::make_unique<Device>(*this, name, folder_.file(name + ".rapport"), identity, random_()));
+    return *devices_.back();
+}
+
+std::pair<Device&, Device&> World::pair(const std::string& territory, const std::string& rep) {
+    Device& phone = device(rep, Role::rep, {territory});
+    return {phone, device(rep, Role::rep, {territory})};
+}
+
+Id<Customer> World::customer(Device& by, const std::string& name) {
+    Customer customer;
+    customer.name = name;
+    const Id<Customer> id = by.capture(customer);
+    REQUIRE(by.last);
+    return id;
+}
+
+std::string World::body_of(const std::string& archive) {
+    std::string body = protocol::pack(archive);
+    if (happens(faults.cut)) {
+        ++struck["cut"];
+        body.resize(chance(body.size()));
+    }
+    return body;
+}
+
+void World::send(std::size_t index) {
+    network_.push_back({index, true, body_of(devices_[index]->session->next_request())});
+}
+
+void World::deliver(const Message& message) {
+    Device& device = *devices_[message.device];
+    std::string archive;
+    try {
+        archive = protocol::unpack(message.body, 64U << 20);
+    } catch (const Error&) {
+        return;  // cut on the way; whoever sent it will repeat it
+    }
+    if (message.to_server) {
+        const server::Engine::Answer answer = engine_->sync({device.writer, archive});
+        REQUIRE_MESSAGE(answer.error_code.empty(), answer.error_code, ": ", answer.error_sentence);
+        network_.push_back({message.device, false, body_of(answer.archive)});
+        return;
+    }
+    const Session::Step step = device.session->take_reply(archive);
+    REQUIRE_FALSE(step.needs_recovery);
+    if (!step.counted) ++struck["reply to another request"];
+    if (step.done) device.session->begin();
+}
+
+void World::step() {
+    pass(static_cast<std::int64_t>(chance(2000)));
+    if (network_.empty() || happens(0.3)) {
+        const std::size_t index = chance(devices_.size());
+        if (devices_[index]->online) send(index);
+        return;
+    }
+    const std::size_t at = happens(faults.delay) ? chance(network_.size()) : 0;
+    if (at > 0) ++struck["out of order"];
+    Message message = network_[at];
+    network_.erase(network_.begin() + static_cast<std::ptrdiff_t>(at));
+    if (!devices_[message.device]->online || happens(message.to_server ? faults.lose_request : faults.lose_reply)) {
+        ++struck[message.to_server ? "request lost" : "reply lost"];
+        return;
+    }
+    if (message.to_server && happens(faults.repeat)) {
+        ++struck["request repeated"];
+        network_.push_back(message);
+    }
+    deliver(message);
+}
+
+void World::settle() {
+    const Faults before = faults;
+    faults = {};
+    while (!network_.empty()) {
+        const Message message = network_.front();
+        network_.pop_front();
+        if (devices_[message.device]->online) deliver(message);
+    }
+    for (int round = 0; round < 3; ++round)
+        for (std::size_t i = 0; i < devices_.size(); ++i) {
+            Device& device = *devices_[i];
+            if (!device.online) continue;
+            device.session->begin();
+            for (int requests = 0;; ++requests) {
+                REQUIRE_MESSAGE(requests < 1000, device.name, " never gets done");
+                pass(20);
+                const auto answer = engine_->sync({device.writer, device.session->next_request()});
+                REQUIRE_MESSAGE(answer.error_code.empty(), answer.error_code, ": ", answer.error_sentence);
+                const Session::Step step = device.session->take_reply(answer.archive);
+                REQUIRE(step.counted);
+                REQUIRE_FALSE(step.needs_recovery);
+                if (step.done) break;
+            }
+        }
+    faults = before;
+}
+
+RecordState World::server_state(const RecordId& id) {
+    auto transaction = storage_->begin_read();
+    auto record = transaction->record("default", id);
+    REQUIRE(record);
+    return record->state;
+}
+
+std::vector<std::string> World::differences() {
+    std::vector<std::string> found;
+    auto transaction = storage_->begin_read();
+    for (const auto& device : devices_) {
+        const auto row = transaction->device(device->writer);
+        std::set<RecordId> in_scope;
+        for (const server::Stream& stream : transaction->streams("default")) {
+            bool subscribed = stream.scope == "global" || stream.scope == "rep/" + row->rep;
+            for (const std::string& scope : row->scopes)
+                subscribed |= scope.back() == '*' ? stream.scope.rfind(scope.substr(0, scope.size() - 1), 0) == 0 : stream.scope == scope;
+            if (!subscribed) continue;
+            for (const auto& stored : transaction->changed("default", stream.scope, 0, 1'000'000)) {
+                const Kind* kind = kind_numbered(stored.state.kind);
+                if (!kind->seen_by.empty() && !kind->seen_by.contains(row->role)) continue;
+                in_scope.insert(stored.state.id);
+                RecordState expected = stored.state;
+                std::erase_if(expected.fields, [&](const auto& entry) {
+                    const Field* field = kind->field(entry.first);
+                    return field && !field->visible_to(row->role);
+                });
+                for (auto& [number, field] : expected.fields) {
+                    field.known.clear();
+                    for (LiveValue& l : field.live) l.capture = {};
+                }
+                const Store::Core::Reading reading(device->store->core());
+                const auto held = load_row(reading.db, stored.state.id);
+                if (!held) found.push_back(device->name + " lacks " + kind->name + " " + stored.state.id.text());
+                else if (!(held->confirmed == expected)) found.push_back(device->name + " holds another state of " + kind->name + " " + stored.state.id.text());
+            }
+        }
+        for (const Kind* kind : all_kinds()) {
+            Query query;
+            query.kind = kind;
+            query.limit = 1000;
+            for (Page page = device->store->query(query);; page = device->store->query(query)) {
+                for (const Record& record : page.records)
+                    if (!in_scope.contains(record.id) && device->store->status(record.id).state == SyncState::confirmed)
+                        found.push_back(device->name + " shows a record out of its scope");
+                if (page.next.empty()) break;
+                query.after = page.next;
+            }
+        }
+    }
+    return found;
+}
+
+}  // namespace rapport::sim

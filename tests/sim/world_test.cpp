@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/world.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "store/core.hpp"
+#include "store/pending.hpp"
+
+using namespace rapport;
+using namespace rapport::sim;
+
+namespace {
+
+Complaint a_complaint(const Id<Customer>& customer, const std::string& words = "Deckel undicht") {
+    Complaint c;
+    c.customer_id = customer;
+    c.product_text = "Becher 500 g";
+    c.verbatim = words;
+    c.severity = Severity::major;
+    return c;
+}
+
+void expect(const Captured& captured) {
+    for (const Refusal& refusal : captured.refusals) FAIL_CHECK(refusal.field << " " << refusal.code << ": " << refusal.sentence);
+}
+
+void check_converged(World& world) {
+    for (const std::string& difference : world.differences()) FAIL_CHECK(difference);
+}
+
+}  // namespace
+
+TEST_CASE("two devices edit one complaint offline and both edits survive") {
+    World world{{.seed = 7, .limits = {}, .faults = {}}};
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Complaint> leak = phone.capture(a_complaint(world.customer(phone)));
+    REQUIRE(phone.last);
+    world.settle();
+    REQUIRE(tablet.read(leak).verbatim == "Deckel undicht");
+
+    world.cut(tablet);
+    expect(phone.edit(leak).set(&Complaint::remedy_wanted, Remedy::replace).save());
+    expect(tablet.edit(leak).set(&Complaint::description, "Charge 4711, zwei Paletten").save());
+    world.heal_and_settle();
+
+    for (Device* device : {&phone, &tablet}) {
+        CHECK(device->read(leak).remedy_wanted == Remedy::replace);
+        CHECK(device->read(leak).description.text() == "Charge 4711, zwei Paletten");
+        CHECK(device->store->conflicts().empty());
+    }
+    check_converged(world);
+}
+
+TEST_CASE("two texts for one field are both kept until somebody who saw them writes one") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Complaint> leak = phone.capture(a_complaint(world.customer(phone)));
+    world.settle();
+    expect(phone.edit(leak).set(&Complaint::description, "vom Telefon").save());
+    world.pass(5000);
+    expect(tablet.edit(leak).set(&Complaint::description, "vom Tablet").save());
+    world.settle();
+
+    CHECK(phone.read(leak).description.siblings == std::vector<std::string>{"vom Telefon", "vom Tablet"});
+    const auto conflicts = phone.store->conflicts();
+    REQUIRE(conflicts.size() == 1);
+    CHECK(conflicts[0].id == leak.text() + ":description");
+    CHECK(conflicts[0].candidates.size() == 2);
+    CHECK(phone.store->status(leak).state == SyncState::conflict);
+
+    expect(tablet.store->resolve(tablet.store->conflicts()[0].id, Keep::both));
+    CHECK(tablet.store->conflicts().empty());
+    world.settle();
+    CHECK(phone.store->conflicts().empty());
+    CHECK(phone.read(leak).description.text() == "vom Telefon\n\nvom Tablet");
+    check_converged(world);
+}
+
+TEST_CASE("the later of two unseen values shows and the other stays readable until it is decided") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Complaint> leak = phone.capture(a_complaint(world.customer(phone)));
+    world.settle();
+    expect(phone.edit(leak).set(&Complaint::remedy_wanted, Remedy::credit).save());
+    world.pass(1000);
+    expect(tablet.edit(leak).set(&Complaint::remedy_wanted, Remedy::refund).save());
+    world.settle();
+    CHECK(phone.read(leak).remedy_wanted == Remedy::refund);
+    REQUIRE(phone.store->conflicts().size() == 1);
+
+    SUBCASE("an ordinary edit replaces only the value its author saw") {
+        expect(phone.edit(leak).set(&Complaint::remedy_wanted, Remedy::repair).save());
+        world.settle();
+        REQUIRE(tablet.store->conflicts().size() == 1);
+        const auto candidates = tablet.store->conflicts()[0].candidates;
+        REQUIRE(candidates.size() == 2);
+        CHECK(candidates[0].content == Content{{"", Value("credit")}});
+        CHECK(candidates[1].content == Content{{"", Value("repair")}});
+    }
+    SUBCASE("resolving replaces all") {
+        expect(phone.store->resolve(phone.store->conflicts()[0].id, Keep::mine));
+        world.settle();
+        CHECK(tablet.read(leak).remedy_wanted == Remedy::credit);
+        CHECK(tablet.store->conflicts().empty());
+    }
+    check_converged(world);
+}
+
+TEST_CASE("a bundle that is refused blocks nobody and goes after it was repaired") {
+    World world;
+    Device& north = world.device("R17", Role::rep, {"territory/DE-50"});
+    Device& south = world.device("R23", Role::rep, {"territory/DE-40"});
+    Customer known;
+    known.name = "Käserei Süd";
+    known.external_ids = {ExternalId{"erp", "4711"}};
+    south.capture(known);
+    world.settle();
+
+    Customer twin;
+    twin.name = "Käserei Nord";
+    twin.external_ids = {ExternalId{"erp", "4711"}};
+    const Id<Customer> refused = north.capture(twin);
+    const Id<Complaint> dependent = north.capture(a_complaint(refused));
+    const Id<Customer> other = world.customer(north, "Molkerei West");
+    world.settle();
+
+    const RecordStatus status = north.store->status(refused);
+    CHECK(status.state == SyncState::refused);
+    REQUIRE(status.reasons.size() == 1);
+    CHECK(status.reasons[0].code == "duplicate_external_id");
+    CHECK(north.store->status(dependent).state == SyncState::waits);
+    CHECK(north.store->status(other).state == SyncState::confirmed);
+    CHECK(north.store->overview().unreceived_since.has_value());
+
+    expect(north.edit(refused).set(&Customer::external_ids, AddWins<ExternalId>{ExternalId{"erp", "4712"}}).save());
+    CHECK(north.store->status(refused).state == SyncState::queued);
+    world.settle();
+    CHECK(north.store->status(refused).state == SyncState::confirmed);
+    CHECK(north.store->status(dependent).state == SyncState::confirmed);
+    CHECK_FALSE(north.store->overview().unreceived_since.has_value());
+    check_converged(world);
+}
+
+TEST_CASE("quality acknowledges and answers, and the rep sees it") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    Device& office = world.device("Q1", Role::qm, {"territory/*"});
+    const Id<Complaint> leak = phone.capture(a_complaint(world.customer(phone)));
+    world.settle();
+    REQUIRE(office.read(leak).state == ComplaintState::submitted);
+
+    expect(office.store->request_state(leak, "acknowledged", "", {}));
+    expect(office.edit(leak).set(&Complaint::defect_code, "leak").save());
+    expect(office.store->request_state(leak, "assessed", "", {}));
+    world.settle();
+    CHECK(office.read(leak).state == ComplaintState::assessed);
+    expect(office.store->request_state(leak, "answered", "", {{"decision", "goodwill"}, {"reply_text", "Ersatz kommt am Montag"}}));
+    world.settle();
+    CHECK(phone.read(leak).state == ComplaintState::answered);
+    CHECK(tablet.read(leak).reply_text == "Ersatz kommt am Montag");
+    check_converged(world);
+}
+
+TEST_CASE("a draft stays on its device through a restart and goes when it is submitted") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> customer = world.customer(phone);
+    Bundling bundle = phone.store->bundle();
+    Complaint half;
+    half.customer_id = customer;
+    const Id<Complaint> id = bundle.add(half);
+    REQUIRE(bundle.save_draft());
+    world.settle();
+    CHECK_FALSE(tablet.store->find(id));
+    phone.restart();
+    CHECK(phone.store->status(id).state == SyncState::draft);
+    const Captured incomplete = phone.store->submit(id);
+    CHECK_FALSE(incomplete);
+    expect(phone.edit(id).set(&Complaint::verbatim, "Naht offen").set(&Complaint::severity, Severity::minor).set(&Complaint::product_text, "Beutel").save());
+    expect(phone.store->submit(id));
+    world.settle();
+    CHECK(tablet.read(id).verbatim == "Naht offen");
+    check_converged(world);
+}
+
+TEST_CASE("nobody receives what is not theirs") {
+    World world;
+    Device& north = world.device("R17", Role::rep, {"territory/DE-50"});
+    Device& south = world.device("R23", Role::rep, {"territory/DE-40"});
+    const Id<Customer> id = world.customer(north);
+    const Id<Complaint> leak = north.capture(a_complaint(id));
+    world.settle();
+    CHECK_FALSE(south.store->find(id));
+    CHECK_FALSE(south.store->find(leak));
+    check_converged(world);
+}
+
+namespace {
+
+// What an ordinary edit has seen: while the field is pending, only the pending value (a pull never adds to what an edit
+// overwrites), else what the field shows.
+Content seen_by_edit(Device& device, const RecordId& id, const Field& field) {
+    const Store::Core::Reading reading(device.store->core());
+    const auto loaded = load(reading.db, id);
+    for (auto change = loaded->pending.rbegin(); change != loaded->pending.rend(); ++change)
+        if (const Write* write = change->write_of(field.number)) return {{"", write->adds.at(0).value}};
+    return device.store->find(id)->shown(field.name);
+}
+
+// Follows every captured value and what its author's screen had shown, and says at the end what must be live.
+class Oracle {
+public:
+    std::string write(const std::string& field, const Content& screen) {
+        const std::string token = field + "#" + std::to_string(++count_);
+        std::set<std::string>& seen = seen_[token];
+        for (const Item& item : screen)
+            if (const auto* text = item.value.text(); text && seen_.contains(*text)) {
+                seen.insert(*text);
+                seen.insert(seen_[*text].begin(), seen_[*text].end());
+            }
+        return token;
+    }
+    // Tokens nobody who captured had seen.
+    std::set<std::string> live(const std::string& field) const {
+        std::set<std::string> overwritten, all;
+        for (const auto& [token, seen] : seen_) {
+            if (token.rfind(field + "#", 0) == 0) all.insert(token);
+            overwritten.insert(seen.begin(), seen.end());
+        }
+        std::set<std::string> live;
+        std::set_difference(all.begin(), all.end(), overwritten.begin(), overwritten.end(), std::inserter(live, live.begin()));
+        return live;
+    }
+
+private:
+    int count_ = 0;
+    std::map<std::string, std::set<std::string>> seen_;
+};
+
+void random_history(std::uint64_t seed, std::map<std::string, int>& struck) {
+    CAPTURE(seed);
+    std::mt19937_64 draw(seed);
+    const auto rate = [&] { return draw() % 2 ? 0.0 : static_cast<double>(draw() % 40) / 100.0; };
+    WorldOptions options;
+    options.seed = seed;
+    options.faults = {rate(), rate(), rate(), rate(), rate()};
+    if (draw() % 2) options.limits.reply_records_max = 1 + static_cast<std::uint32_t>(draw() % 4);
+    if (draw() % 2) options.limits.request_bundles_max = 1 + static_cast<std::uint32_t>(draw() % 3);
+    World world(options);
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    std::vector<Device*> devices{&phone, &tablet};
+    if (draw() % 2) devices.push_back(&world.device("M1", Role::mgr, {"territory/*"}));
+    for (Device* device : devices) device->environment.skew_ms = static_cast<std::int64_t>(draw() % 7'200'000) - 3'600'000;
+    std::vector<Id<Customer>> customers{world.customer(phone, "A"), world.customer(tablet, "B")};
+    world.settle();
+
+    Oracle oracle;
+    for (int i = 0; i < 60; ++i) {
+        if (world.chance(3) != 0) {
+            world.step();
+            continue;
+        }
+        Device& device = *devices[world.chance(devices.size())];
+        if (world.chance(20) == 0) device.restart();
+        const std::size_t which = world.chance(customers.size());
+        RecordEdit edit{&kind_of<Customer>(), customers[which], false, {}, {}};
+        const auto write = [&](const char* name) {
+            const Field* field = edit.kind->field(name);
+            const std::string key = std::to_string(which) + name;
+            const Content screen = seen_by_edit(device, customers[which], *field);
+            edit.fields.push_back({field, FieldEdit::Op::set, {{"", Value(oracle.write(key, screen))}}});
+        };
+        const std::uint64_t fields = world.chance(3);
+        if (fields != 1) write("legal_name");
+        if (fields != 0) write("remarks");
+        std::vector<RecordEdit> edits{edit};
+        if (world.chance(4) == 0) {  // a bundle over both customers
+            const std::size_t other = 1 - which;
+            const std::string key = std::to_string(other) + "remarks";
+            const Content screen = seen_by_edit(device, customers[other], *edit.kind->field("remarks"));
+            edits.push_back({edit.kind, customers[other], false, {}, {{edit.kind->field("remarks"), FieldEdit::Op::set, {{"", Value(oracle.write(key, screen))}}}}});
+        }
+        expect(device.store->commit(edits));
+    }
+    world.heal_and_settle();
+    check_converged(world);
+    for (std::size_t which = 0; which < customers.size(); ++which)
+        for (const char* name : {"legal_name", "remarks"}) {
+            std::set<std::string> live;
+            const RecordState state = world.server_state(customers[which]);
+            if (const auto it = state.fields.find(kind_of<Customer>().field(name)->number); it != state.fields.end())
+                for (const LiveValue& l : it->second.live) live.insert(*l.value.text());
+            CHECK(live == oracle.live(std::to_string(which) + name));
+        }
+    for (const auto& [fault, times] : world.struck) struck[fault] += times;
+    for (Device* device : devices) CHECK(device->store->check().empty());
+}
+
+}  // namespace
+
+TEST_CASE("devices converge and no word is lost under lost, cut, repeated and late messages") {
+    const char* wanted = std::getenv("RAPPORT_SEEDS");
+    const std::uint64_t seeds = wanted ? std::strtoull(wanted, nullptr, 10) : 60;
+    const char* first = std::getenv("RAPPORT_FIRST_SEED");
+    const std::uint64_t from = first ? std::strtoull(first, nullptr, 10) : 1;
+    std::map<std::string, int> struck;
+    for (std::uint64_t seed = from; seed < from + seeds; ++seed) random_history(seed, struck);
+    for (const auto& [fault, times] : struck) MESSAGE(fault, ": ", times);
+    if (seeds >= 60)
+        for (const char* fault : {"request lost", "reply lost", "request repeated", "out of order", "cut", "reply to another request"})
+            CHECK_MESSAGE(struck[fault] > 0, fault);
+}

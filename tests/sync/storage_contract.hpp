@@ -1,0 +1,446 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every database under the server must do. A test program names its own as `StorageUnderTest`
+// (a class whose open() gives a Storage over the same data each time) and includes this file once.
+#include <doctest/doctest.h>
+
+#include <functional>
+#include <stdexcept>
+#include <thread>
+
+#include "model/hash.hpp"
+#include "rapport/error.hpp"
+#include "server/storage.hpp"
+
+namespace rapport::server::contract {
+
+inline RecordId id_of(unsigned n) {
+    RecordId id;
+    id.bytes[0] = 1;
+    id.bytes[14] = static_cast<std::uint8_t>(n >> 8);
+    id.bytes[15] = static_cast<std::uint8_t>(n);
+    return id;
+}
+
+inline StoredRecord a_record(unsigned n, const std::string& scope, std::uint64_t commit = 1) {
+    StoredRecord r;
+    r.state.id = id_of(n);
+    r.state.kind = 8;
+    r.state.scope = scope;
+    r.state.move = 3;
+    FieldState& field = r.state.fields[30];
+    field.live = {{{7, 2}, 99, "", Value("leaks"), {5, 11}, false}};
+    field.counters = {{7, 2}, {9, 4}};
+    field.known = {{{5, 10}, 0xABCDEF0123456789ULL}};
+    r.commit = commit;
+    r.event = "created";
+    r.bundle = "7.2";
+    r.author = "R17";
+    r.received_at_ms = 1234;
+    return r;
+}
+
+inline Device a_device(std::uint64_t writer, const std::string& credential) {
+    Device d;
+    d.tenant = "acme";
+    d.writer = writer;
+    d.parent = 3;
+    d.rep = "R17";
+    d.role = Role::qm;
+    d.scopes = {"territory/DE-50", "territory/*"};
+    d.credential_hash = credential;
+    d.receipt = UINT64_MAX / 2;
+    d.entries = {{11, 4, {{21, std::string("a\0b", 3)}, {22, ""}}}, {12, 5, {{23, "c"}}}};
+    d.enrolled_at_ms = 5;
+    d.last_seen_ms = 6;
+    d.file_id = "00ff";
+    return d;
+}
+
+/// Runs `work` in a writing transaction and commits it.
+inline void writing(Storage& storage, const std::function<void(Transaction&)>& work) {
+    const auto tx = storage.begin_write();
+    work(*tx);
+    tx->commit();
+}
+
+struct Fixture {
+    StorageUnderTest place;
+    std::unique_ptr<Storage> storage = place.open();
+    void reopen() {
+        storage.reset();
+        storage = place.open();
+    }
+};
+
+TEST_CASE_FIXTURE(Fixture,
+                  "a device comes back as it was saved, also after the storage was opened again") {
+    const Device saved = a_device(UINT64_MAX - 5, "h1");
+    writing(*storage, [&](Transaction& tx) { tx.save(saved); });
+    reopen();
+    const auto tx = storage->begin_read();
+    const auto d = tx->device(UINT64_MAX - 5);
+    REQUIRE(d);
+    CHECK(d->tenant == "acme");
+    CHECK(d->parent == 3);
+    CHECK(d->rep == "R17");
+    CHECK(d->role == Role::qm);
+    CHECK(d->scopes == saved.scopes);
+    CHECK_FALSE(d->revoked);
+    CHECK(d->receipt == saved.receipt);
+    REQUIRE(d->entries.size() == 2);
+    CHECK(d->entries[0].id == 11);
+    CHECK(d->entries[0].receipt == 4);
+    REQUIRE(d->entries[0].answers.size() == 2);
+    CHECK(d->entries[0].answers[0].tag == 21);
+    CHECK(d->entries[0].answers[0].cursor == std::string("a\0b", 3));
+    CHECK(d->entries[1].answers[0].cursor == "c");
+    CHECK(d->enrolled_at_ms == 5);
+    CHECK(d->last_seen_ms == 6);
+    CHECK(d->file_id == "00ff");
+    CHECK(tx->device_by_credential("h1")->writer == saved.writer);
+    CHECK_FALSE(tx->device_by_credential("h2"));
+    CHECK_FALSE(tx->device_by_credential(""));
+    CHECK(tx->devices().size() == 1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "no two devices have one credential") {
+    writing(*storage, [](Transaction& tx) { tx.save(a_device(1, "h1")); });
+    CHECK_THROWS_AS(storage->begin_write()->save(a_device(2, "h1")), Error);
+    CHECK(storage->begin_read()->device_by_credential("h1")->writer == 1);
+}
+
+TEST_CASE_FIXTURE(Fixture,
+                  "invitations and keys are found by their hash and can be marked as used") {
+    writing(*storage, [&](Transaction& tx) {
+        tx.save(Invitation{"code", "acme", "R17", Role::rep, {"territory/A"}, 77, 0});
+        tx.save(ApiKey{"key", "acme", Role::feed, 8, false});
+    });
+    writing(*storage, [&](Transaction& tx) {
+        auto invitation = tx.invitation("code");
+        REQUIRE(invitation);
+        CHECK(invitation->scopes == std::vector<std::string>{"territory/A"});
+        CHECK(invitation->expires_at_ms == 77);
+        invitation->redeemed_by = 42;
+        tx.save(*invitation);
+        auto key = tx.api_key("key");
+        REQUIRE(key);
+        CHECK(key->role == Role::feed);
+        key->revoked = true;
+        tx.save(*key);
+    });
+    const auto tx = storage->begin_read();
+    CHECK(tx->invitation("code")->redeemed_by == 42);
+    CHECK(tx->api_key("key")->revoked);
+    CHECK_FALSE(tx->invitation("other"));
+    CHECK_FALSE(tx->api_key("other"));
+}
+
+TEST_CASE_FIXTURE(Fixture, "a verdict is kept with its reasons") {
+    const StoredVerdict refused{Verdict::refused, {{id_of(1), "severity", "not_lowered", "No."}}};
+    writing(*storage, [&](Transaction& tx) { tx.save_verdict(7, 1, refused, "bytes", 9); });
+    const auto tx = storage->begin_read();
+    const auto verdict = tx->verdict(7, 1);
+    REQUIRE(verdict);
+    CHECK(verdict->verdict == Verdict::refused);
+    CHECK(verdict->reasons == refused.reasons);
+    CHECK_FALSE(tx->verdict(7, 2));
+    CHECK_FALSE(tx->verdict(8, 1));
+}
+
+TEST_CASE_FIXTURE(Fixture, "a record comes back whole, with captures and counters") {
+    StoredRecord saved = a_record(1, "territory/A", 4);
+    saved.root = id_of(50);
+    saved.subject = id_of(51);
+    writing(*storage, [&](Transaction& tx) { tx.save("acme", saved); });
+    CHECK(saved.position == 1);
+    const auto tx = storage->begin_read();
+    const auto r = tx->record("acme", id_of(1));
+    REQUIRE(r);
+    CHECK(r->state == saved.state);
+    CHECK(r->root == id_of(50));
+    CHECK(r->subject == id_of(51));
+    CHECK(r->position == 1);
+    CHECK(r->commit == 4);
+    CHECK(r->event == "created");
+    CHECK(r->bundle == "7.2");
+    CHECK(r->author == "R17");
+    CHECK(r->received_at_ms == 1234);
+    CHECK_FALSE(tx->record("acme", id_of(2)));
+}
+
+TEST_CASE_FIXTURE(
+    Fixture, "a saved record moves to the head of its stream, and the stream never grows by it") {
+    writing(*storage, [&](Transaction& tx) {
+        for (unsigned n = 1; n <= 3; ++n) {
+            StoredRecord r = a_record(n, "territory/A", n);
+            tx.save("acme", r);
+        }
+        StoredRecord other = a_record(4, "territory/B", 4);
+        tx.save("acme", other);
+        StoredRecord again = *tx.record("acme", id_of(1));
+        tx.save("acme", again);
+        CHECK(again.position == 4);
+    });
+    const auto tx = storage->begin_read();
+    const auto all = tx->changed("acme", "territory/A", 0, 100);
+    REQUIRE(all.size() == 3);
+    CHECK(all[0].state.id == id_of(2));
+    CHECK(all[1].state.id == id_of(3));
+    CHECK(all[2].state.id == id_of(1));
+    CHECK(tx->changed("acme", "territory/A", 3, 100).size() == 1);
+    CHECK(tx->changed("acme", "territory/A", 0, 2).size() == 2);
+    CHECK(tx->changed("acme", "territory/A", 4, 100).empty());
+    const auto streams = tx->streams("acme");
+    REQUIRE(streams.size() == 2);
+    CHECK(streams[0].scope == "territory/A");
+    CHECK(streams[0].head == 4);
+    CHECK(streams[1].head == 1);
+    CHECK(streams[0].id != streams[1].id);
+    CHECK(streams[0].id != 0);
+}
+
+TEST_CASE_FIXTURE(Fixture, "departures share the positions of the stream they left") {
+    writing(*storage, [&](Transaction& tx) {
+        StoredRecord r = a_record(1, "territory/A");
+        tx.save("acme", r);
+        StoredDeparture d{8, id_of(2), 5, "territory/A", "territory/B", 0, 2};
+        tx.save("acme", d);
+        CHECK(d.position == 2);
+    });
+    const auto tx = storage->begin_read();
+    const auto departed = tx->departed("acme", "territory/A", 1, 10);
+    REQUIRE(departed.size() == 1);
+    CHECK(departed[0].id == id_of(2));
+    CHECK(departed[0].move == 5);
+    CHECK(departed[0].to == "territory/B");
+    CHECK(departed[0].commit == 2);
+    CHECK(tx->departed("acme", "territory/A", 2, 10).empty());
+    CHECK(tx->departed("acme", "territory/B", 0, 10).empty());
+}
+
+TEST_CASE_FIXTURE(Fixture, "two tenants with the same ids, scopes and names share nothing") {
+    writing(*storage, [&](Transaction& tx) {
+        StoredRecord mine = a_record(1, "territory/A");
+        mine.subject = id_of(9);
+        tx.save("acme", mine);
+        tx.save_external_ids("acme", 8, id_of(1), {{"erp", "4711"}});
+        tx.save_links("acme", id_of(1), {id_of(9)});
+        tx.append("acme", {id_of(1), 30, {}, "R17", 1, "7.2"});
+        CHECK(tx.next_commit("acme") == 1);
+        CHECK(tx.next_number("acme", "C-2026") == 1);
+        StoredRecord theirs = a_record(1, "territory/A");
+        theirs.state.fields[30].live[0].value = Value("other");
+        tx.save("umbrella", theirs);
+        CHECK(theirs.position == 1);
+        CHECK(tx.next_commit("umbrella") == 1);
+        CHECK(tx.next_number("umbrella", "C-2026") == 1);
+    });
+    const auto tx = storage->begin_read();
+    CHECK(tx->record("acme", id_of(1))->state.fields.at(30).live[0].value == Value("leaks"));
+    CHECK(tx->record("umbrella", id_of(1))->state.fields.at(30).live[0].value == Value("other"));
+    CHECK(tx->changed("umbrella", "territory/A", 0, 10).size() == 1);
+    CHECK_FALSE(tx->by_external_id("umbrella", 8, "erp", "4711"));
+    CHECK(tx->linking_to("umbrella", id_of(9)).empty());
+    CHECK(tx->with_subject("umbrella", id_of(9), 8).empty());
+    CHECK(tx->history("umbrella", id_of(1)).empty());
+    CHECK(tx->streams("umbrella").size() == 1);
+    CHECK(tx->feed("other", 0, 10).empty());
+    CHECK(tx->tenants() == std::vector<std::string>{"acme", "umbrella"});
+}
+
+TEST_CASE_FIXTURE(
+    Fixture,
+    "records are found by subject, link and external id, and saving anew replaces what was there") {
+    writing(*storage, [&](Transaction& tx) {
+        StoredRecord note = a_record(1, "global");
+        note.subject = id_of(9);
+        tx.save("acme", note);
+        tx.save_links("acme", id_of(1), {id_of(20), id_of(21), id_of(20)});
+        tx.save_links("acme", id_of(2), {id_of(20)});
+        tx.save_external_ids("acme", 8, id_of(1), {{"erp", "1"}, {"crm", "1"}});
+    });
+    writing(*storage, [&](Transaction& tx) {
+        CHECK(tx.with_subject("acme", id_of(9), 8) == std::vector<RecordId>{id_of(1)});
+        CHECK(tx.with_subject("acme", id_of(9), 7).empty());
+        CHECK(tx.linking_to("acme", id_of(20)) == std::vector<RecordId>{id_of(1), id_of(2)});
+        CHECK(tx.by_external_id("acme", 8, "erp", "1") == id_of(1));
+        CHECK_FALSE(tx.by_external_id("acme", 7, "erp", "1"));
+        tx.save_links("acme", id_of(1), {id_of(21)});
+        tx.save_external_ids("acme", 8, id_of(1), {{"erp", "2"}});
+    });
+    const auto tx = storage->begin_read();
+    CHECK(tx->linking_to("acme", id_of(20)) == std::vector<RecordId>{id_of(2)});
+    CHECK(tx->linking_to("acme", id_of(21)) == std::vector<RecordId>{id_of(1)});
+    CHECK_FALSE(tx->by_external_id("acme", 8, "erp", "1"));
+    CHECK_FALSE(tx->by_external_id("acme", 8, "crm", "1"));
+    CHECK(tx->by_external_id("acme", 8, "erp", "2") == id_of(1));
+}
+
+TEST_CASE_FIXTURE(Fixture, "history keeps every value that left, in the order in which they left") {
+    LiveValue value{{7, 2},
+                    99,
+                    std::string("k\0", 2),
+                    Value(Parts{Value("x"), Value(), Value(std::int64_t{-4})}),
+                    {5, 11},
+                    false};
+    writing(*storage, [&](Transaction& tx) {
+        tx.append("acme", {id_of(1), 30, value, "R17", 55, "8.1"});
+        tx.append("acme", {id_of(2), 30, value, "R18", 56, "8.2"});
+        value.dot.counter = 3;
+        tx.append("acme", {id_of(1), 31, value, "R19", 57, "8.3"});
+    });
+    const auto lines = storage->begin_read()->history("acme", id_of(1));
+    REQUIRE(lines.size() == 2);
+    CHECK(lines[1].value == value);
+    CHECK(lines[0].value.dot.counter == 2);
+    CHECK(lines[0].field == 30);
+    CHECK(lines[0].author == "R17");
+    CHECK(lines[0].left_at_ms == 55);
+    CHECK(lines[1].left_by == "8.3");
+}
+
+TEST_CASE_FIXTURE(
+    Fixture, "the feed gives whole commits in their order, and each record once at its latest") {
+    writing(*storage, [&](Transaction& tx) {
+        for (std::uint64_t commit = 1; commit <= 3; ++commit) {
+            CHECK(tx.next_commit("acme") == commit);
+            for (unsigned i = 0; i < 3; ++i) {
+                StoredRecord r =
+                    a_record(static_cast<unsigned>(commit) * 10 + i, "territory/A", commit);
+                tx.save("acme", r);
+            }
+        }
+        CHECK(tx.next_commit("acme") == 4);
+        StoredRecord again = *tx.record("acme", id_of(10));
+        again.commit = 4;
+        tx.save("acme", again);
+    });
+    const auto tx = storage->begin_read();
+    CHECK(tx->feed_head("acme") == 4);
+    CHECK(tx->feed_head("nobody") == 0);
+    const auto first = tx->feed("acme", 0, 1);
+    REQUIRE(first.size() == 2);
+    CHECK(first[0].commit == 1);
+    CHECK(first[1].commit == 1);
+    CHECK(tx->feed("acme", 1, 4).size() == 6);
+    const auto rest = tx->feed("acme", 3, 100);
+    REQUIRE(rest.size() == 1);
+    CHECK(rest[0].state.id == id_of(10));
+    CHECK(tx->feed("acme", 4, 100).empty());
+    CHECK(tx->count("acme", 8) == 9);
+    CHECK(tx->count("acme", 9) == 0);
+}
+
+TEST_CASE_FIXTURE(
+    Fixture, "numbers rise per sequence, and one drawn in an undone savepoint is drawn again") {
+    writing(*storage, [&](Transaction& tx) {
+        CHECK(tx.next_number("acme", "C-2026") == 1);
+        CHECK_FALSE(tx.savepoint([&] {
+            CHECK(tx.next_number("acme", "C-2026") == 2);
+            return false;
+        }));
+        CHECK(tx.next_number("acme", "C-2026") == 2);
+        CHECK(tx.next_number("acme", "W-2026") == 1);
+    });
+}
+
+TEST_CASE_FIXTURE(Fixture,
+                  "a savepoint that fails or throws undoes its own writes and those inside it, and "
+                  "nothing else") {
+    writing(*storage, [&](Transaction& tx) {
+        StoredRecord kept = a_record(1, "territory/A");
+        tx.save("acme", kept);
+        CHECK_THROWS_AS(tx.savepoint([&]() -> bool {
+            StoredRecord gone = a_record(2, "territory/A");
+            tx.save("acme", gone);
+            CHECK(tx.savepoint([&] {
+                StoredRecord inner = a_record(3, "territory/A");
+                tx.save("acme", inner);
+                return true;
+            }));
+            throw std::runtime_error("stop");
+        }),
+                        std::runtime_error);
+        CHECK(tx.savepoint([&] {
+            StoredRecord outer = a_record(4, "territory/A");
+            tx.save("acme", outer);
+            tx.savepoint([&] {
+                StoredRecord inner = a_record(5, "territory/A");
+                tx.save("acme", inner);
+                return false;
+            });
+            return true;
+        }));
+    });
+    const auto tx = storage->begin_read();
+    CHECK(tx->record("acme", id_of(1)));
+    CHECK_FALSE(tx->record("acme", id_of(2)));
+    CHECK_FALSE(tx->record("acme", id_of(3)));
+    CHECK(tx->record("acme", id_of(4)));
+    CHECK_FALSE(tx->record("acme", id_of(5)));
+    CHECK(tx->streams("acme")[0].head == 2);
+}
+
+TEST_CASE_FIXTURE(Fixture, "what was not committed never was") {
+    {
+        const auto tx = storage->begin_write();
+        StoredRecord r = a_record(1, "territory/A");
+        tx->save("acme", r);
+        tx->save_last_stamp(9);
+    }
+    const auto tx = storage->begin_read();
+    CHECK_FALSE(tx->record("acme", id_of(1)));
+    CHECK(tx->streams("acme").empty());
+    CHECK(tx->last_stamp() == 0);
+}
+
+TEST_CASE_FIXTURE(Fixture,
+                  "a reader keeps the snapshot it began with and does not wait for a writer") {
+    const auto before = storage->begin_read();
+    const auto writer = storage->begin_write();
+    StoredRecord r = a_record(1, "territory/A");
+    writer->save("acme", r);
+    const auto during = storage->begin_read();
+    CHECK_FALSE(during->record("acme", id_of(1)));
+    writer->commit();
+    CHECK_FALSE(before->record("acme", id_of(1)));
+    CHECK_FALSE(during->record("acme", id_of(1)));
+    CHECK(storage->begin_read()->record("acme", id_of(1)));
+}
+
+TEST_CASE_FIXTURE(Fixture, "a second writer waits for the first") {
+    auto first = storage->begin_write();
+    CHECK(first->next_commit("acme") == 1);
+    std::uint64_t seen = 0;
+    std::thread second([&] {
+        const auto tx = storage->begin_write();
+        seen = tx->next_commit("acme");
+        tx->commit();
+    });
+    first->commit();
+    first.reset();
+    second.join();
+    CHECK(seen == 2);
+}
+
+TEST_CASE_FIXTURE(Fixture, "the last stamp survives") {
+    writing(*storage, [](Transaction& tx) { tx.save_last_stamp(Stamp{1} << 57); });
+    reopen();
+    CHECK(storage->begin_read()->last_stamp() == Stamp{1} << 57);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a backup is a database of its own that holds what was committed") {
+    writing(*storage, [](Transaction& tx) {
+        StoredRecord r = a_record(1, "territory/A");
+        tx.save("acme", r);
+    });
+    const auto writer = storage->begin_write();
+    StoredRecord uncommitted = a_record(2, "territory/A");
+    writer->save("acme", uncommitted);
+    const auto copy = place.open_backup(*storage);
+    const auto tx = copy->begin_read();
+    CHECK(tx->record("acme", id_of(1)));
+    CHECK_FALSE(tx->record("acme", id_of(2)));
+}
+
+}  // namespace rapport::server::contract
