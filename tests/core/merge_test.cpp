@@ -190,6 +190,23 @@ TEST_CASE("a capture known under another writer's dot changes nothing at all") {
     CHECK(s == before);
 }
 
+TEST_CASE("a repeat without a capture id, such as the server's own, is known by its dot") {
+    FieldState s;
+    merge(s, a_write("text"), {kServerWriter, 9}, false);
+    const FieldState before = s;
+    CHECK_FALSE(merge(s, a_write("text"), {kServerWriter, 9}, false));
+    CHECK(s == before);
+}
+
+TEST_CASE("a former dot that arrives late, also one of another writer id, brings nothing back") {
+    FieldState s;
+    Write anew = a_write("text", {1, 2});
+    anew.former.push_back(kAnna);
+    merge(s, anew, kBert, false);
+    CHECK_FALSE(merge(s, a_write("text", {1, 1}), kAnna, false));
+    CHECK(s.live.size() == 1);
+}
+
 TEST_CASE("one capture id with two contents is two values: no word is taken for a repeat") {
     FieldState s;
     merge(s, a_write("one", {1, 1}), kAnna, false);

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "../support/temp_dir.hpp"
+#include "rapport/kinds.hpp"
+#include "rapport/store.hpp"
+#include "sqlite/database.hpp"
+#include "store/replica.hpp"
+
+using namespace rapport;
+
+namespace {
+
+// The golden device file of the first format, optionally aged further.
+std::string golden_file(const TempDir& folder, const std::string& then = "") {
+    const std::ifstream dump(RAPPORT_GOLDEN_DIR "/device_v1.sql");
+    std::stringstream sql;
+    sql << dump.rdbuf();
+    REQUIRE(sql.str().size() > 1000);
+    const std::string path = folder.file("old.rapport");
+    sqlite::Database db = sqlite::Database::open(path, {});
+    db.execute(sql.str());
+    if (!then.empty()) db.execute(then);
+    return path;
+}
+
+void check_content(Store& store) {
+    CHECK(store.check().empty());
+    const auto customer = store.find_external("erp", "4711");
+    REQUIRE(customer);
+    const auto read = store.read(Id<Customer>(*customer));
+    CHECK(read->name == "Molkerei Nord");
+    CHECK(read->legal_name == "Nord GmbH");
+    CHECK(read->address->city == "Düren");
+    CHECK(read->tags.elements.size() == 2);
+    CHECK(read->ext.entries.at("route") == "A");
+    Query complaints;
+    complaints.kind = &kind_of<Complaint>();
+    const Page page = store.query(complaints);
+    REQUIRE(page.records.size() == 1);
+    CHECK(from_record<Complaint>(page.records[0]).description.text() == "erste Fassung");
+    const Overview overview = store.overview();
+    CHECK(overview.drafts == 1);
+    CHECK(overview.queued == 2);
+    CHECK(overview.rep == "R17");
+}
+
+}  // namespace
+
+TEST_CASE("a file of the first format opens, reads, and its unsent work still goes") {
+    const TempDir folder;
+    Store store = Store::open(golden_file(folder));
+    check_content(store);
+    Replica replica(store);
+    replica.enrol({"http://127.0.0.1", "default", "R17", Role::rep, {"territory/DE-50"}, 77, "secret"});
+    const Outgoing out = replica.compose({});
+    REQUIRE(out.bundles.size() == 2);
+    CHECK(decode_bundle(out.bundles[0]).changes.size() == 1);
+    CHECK(decode_bundle(out.bundles[1]).changes.size() == 2);
+}
+
+TEST_CASE("a file without the kinds and fields of this build gets them, and keeps what it has") {
+    const TempDir folder;
+    const std::string path = golden_file(folder,
+                                         "DROP TABLE loop_task; DROP TABLE task;"
+                                         "ALTER TABLE complaint DROP COLUMN reply_text; ALTER TABLE customer DROP COLUMN vat_id;");
+    Store store = Store::open(path);
+    check_content(store);
+    Customer added;
+    added.name = "Käserei Süd";
+    added.vat_id = "DE123456789";
+    auto [id, captured] = store.put(added);
+    REQUIRE(captured);
+    CHECK(store.read(id)->vat_id == "DE123456789");
+    Query tasks;
+    tasks.kind = &kind_of<LoopTask>();
+    CHECK(store.query(tasks).records.empty());
+}
+
+TEST_CASE("a file of a newer format is left alone") {
+    const TempDir folder;
+    const std::string path = golden_file(folder, "PRAGMA user_version = 2");
+    try {
+        (void)Store::open(path);
+        FAIL("it was opened");
+    } catch (const Error& e) {
+        CHECK(e.code() == ErrorCode::storage_newer);
+    }
+}
