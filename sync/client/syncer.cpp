@@ -275,6 +275,9 @@ private:
         const Overview o = impl_.store.overview();
         result_.unanswered = o.sent;
         result_.left = o.queued + o.waiting + o.refused;
+        if (result_.bytes_sent > 0) return;
+        result_.left += o.sent;  // composed, but no byte of it left the device
+        result_.sent = result_.unanswered = 0;
     }
 
     void report() {

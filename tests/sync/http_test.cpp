@@ -281,6 +281,27 @@ TEST_CASE("requests that two readers could read differently get 400 and a closed
     CHECK(server.ask(get("/healthz")).status == 200);
 }
 
+TEST_CASE("the framing rules do not lean on the HTTP library behind them") {
+    const auto status_of = [](const std::string& fields,
+                              const std::string& line = "POST /v1/enrol HTTP/1.1") {
+        const auto parsed = http::parse_head(line + "\r\nHost: a\r\n" + fields + "\r\n");
+        const auto* fault = std::get_if<http::Fault>(&parsed);
+        return fault ? fault->status : 200;
+    };
+    CHECK(status_of("Content-Length: 2\r\n") == 200);
+    CHECK(status_of("Transfer-Encoding: chunked\r\n") == 200);
+    CHECK(status_of("Transfer-Encoding: chunked\r\nContent-Length: 2\r\n") == 400);
+    CHECK(status_of("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n") == 400);
+    CHECK(status_of("Content-Length: 2\r\nContent-Length: 2\r\n") == 400);
+    CHECK(status_of("Transfer-Encoding: Chunked\r\n") == 400);
+    CHECK(status_of("Transfer-Encoding: chunked\r\n", "POST / HTTP/1.0") == 400);
+    CHECK(status_of("Host: a\r\nContent-Length: 2\r\n") == 400);
+    CHECK(status_of("X-A: b\r\n c\r\nContent-Length: 2\r\n") == 400);
+    CHECK(http::scan_head("GET / HTTP/1.1\r\nHost: a\r\n").size == 0);
+    CHECK(http::scan_head("GET / HTTP/1.1\r\nHost: a\r\n\r\nrest").size == 27);
+    CHECK(http::scan_head("GET / HTTP/1.1\nHost").fault);
+}
+
 TEST_CASE("good requests in unusual but clear forms are answered") {
     Server server;
     for (const char* bytes :

@@ -60,7 +60,7 @@ std::string zstd_frame(std::string_view archive, int window_log, bool content_si
 }  // namespace
 
 TEST_CASE("what was packed comes out as it went in, whatever its size") {
-    for (const std::size_t size : {0, 1, 255, 256, 5000, 1 << 20, 3 << 20}) {
+    for (const std::size_t size : {0U, 1U, 255U, 256U, 5000U, 1U << 20, 3U << 20}) {
         const std::string archive = archive_of(size);
         CHECK(unpack(pack(archive), 4 << 20) == archive);
     }

@@ -36,7 +36,8 @@ enum class SyncEnd : std::uint8_t {
 };
 std::string_view name_of(SyncEnd end);
 
-/// What a sync came to. sent = applied + refused + later + without a verdict yet; queued_before + captured meanwhile = all.
+/// What a sync came to. It adds up: sent = applied + refused + later + unanswered, and applied + unanswered + left is all
+/// that was queued. While no byte left the device nothing counts as sent.
 struct SyncResult {
     SyncEnd end = SyncEnd::complete;
     std::string sentence;              ///< what a person may do about it; empty when complete
