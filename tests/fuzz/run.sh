@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Builds the fuzzers with clang and runs each for a while, from seeds made of the golden files and of what earlier runs found
+# worth keeping. Ends with 1 when one of them found something; the input that did it stays in build-fuzz/findings.
+#
+#   tests/fuzz/run.sh [--minutes M | --seconds S] [NAME...]     10 seconds each if nothing is said
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+seconds=10
+names=()
+while [ $# -gt 0 ]; do
+    case $1 in
+        --minutes) seconds=$((${2:?minutes} * 60)); shift 2 ;;
+        --seconds) seconds=${2:?seconds}; shift 2 ;;
+        -h | --help) sed -n '3,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -*) echo "unknown option $1" >&2; exit 2 ;;
+        *) names+=("$1"); shift ;;
+    esac
+done
+[ ${#names[@]} -gt 0 ] || names=(unpack request reply bundle record import)
+
+clang=$(command -v clang++-14 || command -v clang++) || { echo "clang++ is not installed" >&2; exit 2; }
+clangc=$(command -v clang-14 || command -v clang)
+build=build-fuzz
+launcher=()
+command -v ccache > /dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+cmake -G Ninja -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER="$clangc" -DCMAKE_CXX_COMPILER="$clang" \
+    -DRAPPORT_FUZZ=ON -DRAPPORT_PROGRAMS=OFF -DRAPPORT_TESTS=OFF \
+    -DRAPPORT_SANITIZE=fuzzer-no-link,address,undefined "${launcher[@]}" > /dev/null
+cmake --build "$build" --target $(printf '%s_fuzz ' "${names[@]}")
+
+# Seeds: the golden bytes, and the lines of the golden JSON.
+bytes_of() { printf "$(tr -d '\n' < "$1" | sed 's/../\\x&/g')"; }
+seeds=$build/seeds
+rm -rf "$seeds"
+mkdir -p "$seeds"/{unpack,request,reply,bundle,record,import} "$build/findings"
+for name in bundle record request reply; do bytes_of "tests/golden/$name.hex" > "$seeds/$name/golden"; done
+bytes_of tests/golden/packed.hex > "$seeds/unpack/golden"
+split -l 1 -a 4 tests/golden/record_json.ndjson "$seeds/import/golden-"
+
+found=0
+for name in "${names[@]}"; do
+    corpus=$build/corpus/$name
+    mkdir -p "$corpus"
+    echo "fuzzing $name for $seconds s"
+    if ! "$build/bin/${name}_fuzz" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 \
+        -artifact_prefix="$build/findings/$name-" "$corpus" "$seeds/$name" > "$build/$name.log" 2>&1; then
+        found=1
+        echo "$name found something; see $build/$name.log:" >&2
+        grep -m 20 -E 'ERROR|SUMMARY|runtime error|Test unit written|#[0-9]+ 0x' "$build/$name.log" >&2 || tail -20 "$build/$name.log" >&2
+    else
+        grep -E 'stat::number_of_executed_units' "$build/$name.log" | sed "s/^stat::number_of_executed_units: */$name: inputs tried: /"
+    fi
+done
+exit $found
