@@ -184,6 +184,11 @@ void Admission::check_write(const Kind& kind, const Field& field, const Change& 
         if (o.dot.writer == kUnsentWriter ||
             (o.dot.writer == device_.writer && o.dot.counter >= bundle_.counter))
             malformed("as if it had seen a write that was not sent yet");
+        else if (o.dot.writer != device_.writer &&
+                 o.dot.counter > before.merged_up_to(o.dot.writer))
+            // Naming it would make that writer's future writes count as already here.
+            wait_for(change.id, field.name, "unknown_dot",
+                     quoted(field.name) + " overwrites a write that has not arrived.");
     for (const Dot& dot : write.former)
         if (dot.counter >= bundle_.counter && dot.writer == device_.writer)
             malformed("as if it had been sent before under a later name");

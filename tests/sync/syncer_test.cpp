@@ -198,6 +198,26 @@ TEST_CASE("a page that has not reached the heads is followed by the next request
     check_adds_up(phone, r, 1);
 }
 
+TEST_CASE(
+    "a queue of more than one request takes several, within the limits the server published") {
+    TestPhone phone;
+    phone.transport.script.push_back([](const HttpRequest& request, const std::atomic<bool>&) {
+        protocol::Reply reply = reply_to(request);
+        reply.limits = Limits{};
+        reply.limits->version = 2;
+        reply.limits->request_bundles_max = 2;
+        return answer(reply);
+    });
+    phone.syncer.sync_for();
+    phone.capture(5);
+    const SyncResult r = phone.syncer.sync_for();
+    CHECK(r.end == SyncEnd::complete);
+    CHECK(r.requests == 3);
+    CHECK(r.applied == 5);
+    CHECK(request_in(phone.transport.requests.back()).limits_version == 2);
+    check_adds_up(phone, r, 5);
+}
+
 TEST_CASE("the sign-in page of a public network is not taken for the server") {
     TestPhone phone;
     phone.capture();
