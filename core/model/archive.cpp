@@ -14,7 +14,8 @@ void WireWriter::varint(std::uint64_t v) {
 void WireWriter::bytes(std::string_view raw) { out_.append(raw); }
 
 void WireReader::fail(const char* what) const {
-    throw Error(ErrorCode::protocol_violated, std::string(what) + " at byte " + std::to_string(at_));
+    throw Error(ErrorCode::protocol_violated,
+                std::string(what) + " at byte " + std::to_string(at_));
 }
 
 std::uint64_t WireReader::varint() {
@@ -58,15 +59,20 @@ void WireReader::finish() const {
 
 void CEREAL_SAVE_FUNCTION_NAME(WireWriter& a, const Value& v) {
     a.varint(v.is.index());
-    if (const auto* i = v.integer()) a(*i);
-    else if (const auto* t = v.text()) a(*t);
-    else if (const auto* p = v.parts()) a(*p);
+    if (const auto* i = v.integer())
+        a(*i);
+    else if (const auto* t = v.text())
+        a(*t);
+    else if (const auto* p = v.parts())
+        a(*p);
 }
 
 void CEREAL_LOAD_FUNCTION_NAME(WireReader& a, Value& v) {
     const WireReader::Nested level(a);
     switch (a.varint()) {
-        case 0: v = Value(); return;
+        case 0:
+            v = Value();
+            return;
         case 1: {
             std::int64_t i = 0;
             a(i);
@@ -85,7 +91,8 @@ void CEREAL_LOAD_FUNCTION_NAME(WireReader& a, Value& v) {
             v = Value(std::move(p));
             return;
         }
-        default: a.fail("a value of unknown shape");
+        default:
+            a.fail("a value of unknown shape");
     }
 }
 

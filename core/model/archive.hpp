@@ -16,12 +16,13 @@
 #include "rapport/id.hpp"
 #include "rapport/value.hpp"
 
-/// cereal archives for bytes nobody vouches for: varints in exact ranges, every size checked against the bytes that remain
-/// and an element budget, no pointers, no polymorphism, no floating point, no trailing bytes.
+/// cereal archives for bytes nobody vouches for: varints in exact ranges, every size checked
+/// against the bytes that remain and an element budget, no pointers, no polymorphism, no floating
+/// point, no trailing bytes.
 namespace rapport {
 
-/// Writes the wire form into a string. Integers are LEB128 varints (signed ones zigzag), text is length + bytes, a list is
-/// count + elements, an optional is 0 or 1 + value.  Confined.
+/// Writes the wire form into a string. Integers are LEB128 varints (signed ones zigzag), text is
+/// length + bytes, a list is count + elements, an optional is 0 or 1 + value.  Confined.
 class WireWriter : public cereal::OutputArchive<WireWriter, cereal::AllowEmptyClassElision> {
 public:
     WireWriter() : OutputArchive(this) {}
@@ -39,7 +40,8 @@ private:
 };
 
 /// Reads the wire form. Anything out of form throws Error(protocol_violated) that names the byte.
-/// `elements_max` bounds the sum of all list lengths; nesting is bounded by kDepthMax. Borrows `input`.  Confined.
+/// `elements_max` bounds the sum of all list lengths; nesting is bounded by kDepthMax. Borrows
+/// `input`.  Confined.
 class WireReader : public cereal::InputArchive<WireReader, cereal::AllowEmptyClassElision> {
 public:
     static constexpr int kDepthMax = 8;
@@ -83,13 +85,15 @@ inline std::int64_t unzigzag(std::uint64_t v) {
 }
 
 template <class T>
-    requires std::is_integral_v<T>
+requires std::is_integral_v<T>
 void CEREAL_SAVE_FUNCTION_NAME(WireWriter& a, const T& v) {
-    if constexpr (std::is_signed_v<T> && !std::is_same_v<T, bool>) a.varint(zigzag(v));
-    else a.varint(static_cast<std::uint64_t>(v));
+    if constexpr (std::is_signed_v<T> && !std::is_same_v<T, bool>)
+        a.varint(zigzag(v));
+    else
+        a.varint(static_cast<std::uint64_t>(v));
 }
 template <class T>
-    requires std::is_integral_v<T>
+requires std::is_integral_v<T>
 void CEREAL_LOAD_FUNCTION_NAME(WireReader& a, T& v) {
     const std::uint64_t raw = a.varint();
     if constexpr (std::is_same_v<T, bool>) {
@@ -97,7 +101,8 @@ void CEREAL_LOAD_FUNCTION_NAME(WireReader& a, T& v) {
         v = raw == 1;
     } else if constexpr (std::is_signed_v<T>) {
         const std::int64_t n = unzigzag(raw);
-        if (n < std::numeric_limits<T>::min() || n > std::numeric_limits<T>::max()) a.fail("a number out of range");
+        if (n < std::numeric_limits<T>::min() || n > std::numeric_limits<T>::max())
+            a.fail("a number out of range");
         v = static_cast<T>(n);
     } else {
         if (raw > std::numeric_limits<T>::max()) a.fail("a number out of range");
@@ -107,7 +112,9 @@ void CEREAL_LOAD_FUNCTION_NAME(WireReader& a, T& v) {
 inline void CEREAL_SAVE_FUNCTION_NAME(WireWriter& a, const std::string& t) { a.text(t); }
 inline void CEREAL_LOAD_FUNCTION_NAME(WireReader& a, std::string& t) { t = a.text(); }
 inline void CEREAL_SAVE_FUNCTION_NAME(WireWriter& a, const RecordId& id) { a.bytes(id.raw()); }
-inline void CEREAL_LOAD_FUNCTION_NAME(WireReader& a, RecordId& id) { id = *RecordId::from_bytes(a.bytes(16)); }
+inline void CEREAL_LOAD_FUNCTION_NAME(WireReader& a, RecordId& id) {
+    id = *RecordId::from_bytes(a.bytes(16));
+}
 template <class T>
 void CEREAL_SAVE_FUNCTION_NAME(WireWriter& a, const std::vector<T>& list) {
     a.varint(list.size());

@@ -42,8 +42,8 @@ Added read_add(WireReader& r, const Defaults& d) {
 }
 
 void write_write(WireWriter& w, const Write& write, const Defaults& d, std::uint16_t& last) {
-    const bool plain = write.adds.size() == 1 && write.adds[0].key.empty() && write.adds[0].stamp == d.stamp &&
-                       write.adds[0].capture == d.capture;
+    const bool plain = write.adds.size() == 1 && write.adds[0].key.empty() &&
+                       write.adds[0].stamp == d.stamp && write.adds[0].capture == d.capture;
     std::uint64_t head = plain ? std::uint64_t{kPlain} : 0;
     if (!write.over.empty()) head |= kOver;
     if (!write.over_own.empty()) head |= kOverOwn;
@@ -63,7 +63,8 @@ void write_write(WireWriter& w, const Write& write, const Defaults& d, std::uint
     }
     if (head & kOverOwn) {
         w.varint(write.over_own.size());
-        for (const OverwrittenCapture& o : write.over_own) w(o.capture.file, o.capture.number, o.key);
+        for (const OverwrittenCapture& o : write.over_own)
+            w(o.capture.file, o.capture.number, o.key);
     }
     if (head & kFolded) {
         w.varint(write.folded.size());

@@ -15,17 +15,19 @@ struct Change {
     std::uint16_t kind = 0;
     RecordId id;
     bool create = false;
-    std::string scope;  ///< only with create, where the record's home is a territory of its own (Customer); else empty
+    std::string scope;  ///< only with create, where the record's home is a territory of its own
+                        ///< (Customer); else empty
     std::vector<Write> writes;
     friend bool operator==(const Change&, const Change&) = default;
 };
 
 /// What was saved together: accepted or refused as a whole.
 struct Bundle {
-    std::uint64_t counter = 0;          ///< the writer's sending counter, without gaps; with the writer it is the dot
-    std::uint32_t schema_version = 0;   ///< of the capture
-    std::int64_t captured_at = 0;       ///< Instant::packed()
-    std::vector<std::uint64_t> needs;   ///< counters of earlier bundles of this writer it depends on
+    std::uint64_t counter =
+        0;  ///< the writer's sending counter, without gaps; with the writer it is the dot
+    std::uint32_t schema_version = 0;  ///< of the capture
+    std::int64_t captured_at = 0;      ///< Instant::packed()
+    std::vector<std::uint64_t> needs;  ///< counters of earlier bundles of this writer it depends on
     std::vector<Change> changes;
     friend bool operator==(const Bundle&, const Bundle&) = default;
 };

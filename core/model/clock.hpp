@@ -8,8 +8,9 @@
 
 namespace rapport {
 
-/// Hybrid logical clock (Kulkarni et al., 2014): 48 bits of Unix milliseconds, 16 bits of counter that carry over into the
-/// milliseconds when they overflow. Stamps rise strictly, also when the wall clock stands still or jumps back.  Confined.
+/// Hybrid logical clock (Kulkarni et al., 2014): 48 bits of Unix milliseconds, 16 bits of counter
+/// that carry over into the milliseconds when they overflow. Stamps rise strictly, also when the
+/// wall clock stands still or jumps back.  Confined.
 class HybridClock {
 public:
     explicit HybridClock(Stamp last = 0) : last_(last) {}
@@ -20,7 +21,9 @@ public:
     void observe(Stamp seen) { last_ = std::max(last_, seen); }
     Stamp last() const { return last_; }
 
-    static Stamp at(std::int64_t wall_ms) { return static_cast<Stamp>(std::max<std::int64_t>(wall_ms, 0)) << 16; }
+    static Stamp at(std::int64_t wall_ms) {
+        return static_cast<Stamp>(std::max<std::int64_t>(wall_ms, 0)) << 16;
+    }
     static std::int64_t wall_ms(Stamp stamp) { return static_cast<std::int64_t>(stamp >> 16); }
 
 private:

@@ -7,7 +7,8 @@ namespace rapport {
 namespace {
 
 void set_if_unset(Record& record, std::string_view field, Value value) {
-    if (record.kind->field(field) && record.shown(field).empty()) record.set(field, std::move(value));
+    if (record.kind->field(field) && record.shown(field).empty())
+        record.set(field, std::move(value));
 }
 
 std::string hex16(std::uint64_t v) {
@@ -40,7 +41,8 @@ void set_defaults(Record& record, const CaptureFacts& facts) {
     } else if (kind == "task" || kind == "loop_task") {
         set_if_unset(record, "state", "open");
     }
-    if (!facts.visit_customer.is_nil()) set_if_unset(record, "customer_id", facts.visit_customer.raw());
+    if (!facts.visit_customer.is_nil())
+        set_if_unset(record, "customer_id", facts.visit_customer.raw());
 }
 
 }  // namespace rapport

@@ -6,7 +6,8 @@
 
 namespace rapport {
 
-/// XXH64 (xxHash specification 0.1.1). For accidents, not for adversaries: content hashes and body checksums.
+/// XXH64 (xxHash specification 0.1.1). For accidents, not for adversaries: content hashes and body
+/// checksums.
 std::uint64_t hash64(std::string_view bytes, std::uint64_t seed = 0);
 
 }  // namespace rapport

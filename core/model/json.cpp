@@ -36,7 +36,6 @@ std::string hex(std::string_view bytes) {
 }
 
 // ---- writing
-// ------------------------------------------------------------------------------------------------------
 
 /// A value whose type this build does not know.
 OrderedJson untyped(const Value& value) {
@@ -121,7 +120,6 @@ std::string unknown_content(const Content& content) {
 }
 
 // ---- reading
-// ------------------------------------------------------------------------------------------------------
 
 /// Walks a text without keeping it and stops at the first thing that must not reach the tree:
 /// nesting that is too deep, an object that names a key twice, or a text that is no JSON.

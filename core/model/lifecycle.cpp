@@ -12,7 +12,6 @@ constexpr Days kSilence{14};     ///< after which an unhappy customer counts as 
 constexpr Days kReopenFor{180};  ///< after the answer
 
 // ---- guards
-// -------------------------------------------------------------------------------------------------------
 
 std::string_view told(const TransitionFacts& f) {
     if (f.customer_told) return {};
@@ -59,7 +58,6 @@ std::string_view sentence_of(std::string_view code) {
 }
 
 // ---- the machines
-// -------------------------------------------------------------------------------------------------
 
 using enum Role;
 
@@ -201,7 +199,6 @@ const Lifecycle& of_theme() {
 }
 
 // ---- judging
-// ------------------------------------------------------------------------------------------------------
 
 bool holds(const std::vector<std::string_view>& names, std::string_view name) {
     return std::find(names.begin(), names.end(), name) != names.end();

@@ -11,7 +11,8 @@
 #include "rapport/error.hpp"
 #include "rapport/record.hpp"
 
-/// The state machines of customer, complaint, wish and theme, as data. The server decides; devices show and ask.
+/// The state machines of customer, complaint, wish and theme, as data. The server decides; devices
+/// show and ask.
 namespace rapport {
 
 /// `state_version` of a record that has not changed its state yet.
@@ -19,21 +20,22 @@ inline constexpr std::int64_t kFirstStateVersion = 1;
 
 /// What a guard may look at.
 struct TransitionFacts {
-    const Record* subject = nullptr;                     ///< as it stands
+    const Record* subject = nullptr;                             ///< as it stands
     const std::map<std::string, std::string>* fields = nullptr;  ///< that come with the request
     std::string_view reason;
     Instant now;
-    bool customer_told = false;      ///< a LoopTask of the subject has told_at and no unhappy reaction
+    bool customer_told = false;  ///< a LoopTask of the subject has told_at and no unhappy reaction
     bool customer_unhappy = false;
-    bool has_new_note = false;       ///< a Note was added since the state was entered
+    bool has_new_note = false;            ///< a Note was added since the state was entered
     std::optional<Instant> silent_since;  ///< when the customer was last told or last reacted
-    const Record* other = nullptr;   ///< what the request's `duplicate_of` or `merged_into` names; null if unknown
-    bool only_asking = false;        ///< a device looks ahead: guards are left to the server
+    const Record* other =
+        nullptr;  ///< what the request's `duplicate_of` or `merged_into` names; null if unknown
+    bool only_asking = false;  ///< a device looks ahead: guards are left to the server
 };
 
 struct Transition {
     std::string_view from, to;
-    Roles who;             ///< Role::sys = the server's own rules as well
+    Roles who;  ///< Role::sys = the server's own rules as well
     bool needs_reason = false;
     /// Fields the request must bring or the subject must already have, by name.
     std::vector<std::string_view> needs{};
@@ -57,15 +59,17 @@ const Lifecycle* lifecycle_of(const Kind& kind);
 enum class StateVerdict : std::uint8_t { accepted, refused, already_there };
 struct StateDecision {
     StateVerdict verdict = StateVerdict::accepted;
-    std::string code;      ///< of a refusal: no_such_transition, stale_version, no_such_transition, not_your_role, reason_missing, ...
+    std::string code;  ///< of a refusal: no_such_transition, stale_version, no_such_transition,
+                       ///< not_your_role, reason_missing, ...
     std::string sentence;
     const Transition* transition = nullptr;  ///< when accepted
 };
 
-/// Judges one request: the expected state version must be the present one, or the target the present state. Of several
-/// reasons to refuse it names the first of: stale_version, no_such_transition, not_your_role, reason_missing, field_missing
-/// (the sentence names the field), field_not_settable, and the guard's own code.
-StateDecision judge(const Lifecycle& lifecycle, const TransitionFacts& facts, std::string_view to, std::int64_t expected_version,
-                    Role role);
+/// Judges one request: the expected state version must be the present one, or the target the
+/// present state. Of several reasons to refuse it names the first of: stale_version,
+/// no_such_transition, not_your_role, reason_missing, field_missing (the sentence names the field),
+/// field_not_settable, and the guard's own code.
+StateDecision judge(const Lifecycle& lifecycle, const TransitionFacts& facts, std::string_view to,
+                    std::int64_t expected_version, Role role);
 
 }  // namespace rapport

@@ -52,7 +52,9 @@ bool is_live(const FieldState& state, const KnownCapture& c) {
 }
 
 bool is_known(const FieldState& state, const KnownCapture& c) {
-    return !c.id.is_none() && (std::find(state.known.begin(), state.known.end(), c) != state.known.end() || is_live(state, c));
+    return !c.id.is_none() &&
+           (std::find(state.known.begin(), state.known.end(), c) != state.known.end() ||
+            is_live(state, c));
 }
 
 KnownCapture known_as(const Added& add) { return {add.capture, content_hash(add.key, add.value)}; }
@@ -72,14 +74,25 @@ const LiveValue* shown_value(const Field& field, const std::vector<LiveValue>& l
         }
         bool better = false;
         switch (field.policy) {
-            case Policy::write_once: better = std::tie(l.stamp, l.dot) < std::tie(best->stamp, best->dot); break;
-            case Policy::highest: better = compare_in_order(field, l.value, best->value) > 0; break;
-            case Policy::lowest:
-                better = best->value.is_null() || (!l.value.is_null() && compare_in_order(field, l.value, best->value) < 0);
+            case Policy::write_once:
+                better = std::tie(l.stamp, l.dot) < std::tie(best->stamp, best->dot);
                 break;
-            case Policy::absorbing: better = compare_in_order(field, l.value, best->value) > 0; break;
-            case Policy::owned: better = l.dot.counter > best->dot.counter; break;
-            default: better = newer(l, *best); break;
+            case Policy::highest:
+                better = compare_in_order(field, l.value, best->value) > 0;
+                break;
+            case Policy::lowest:
+                better = best->value.is_null() ||
+                         (!l.value.is_null() && compare_in_order(field, l.value, best->value) < 0);
+                break;
+            case Policy::absorbing:
+                better = compare_in_order(field, l.value, best->value) > 0;
+                break;
+            case Policy::owned:
+                better = l.dot.counter > best->dot.counter;
+                break;
+            default:
+                better = newer(l, *best);
+                break;
         }
         if (better) best = &l;
     }
@@ -98,13 +111,16 @@ std::uint64_t content_hash(std::string_view key, const Value& value) {
     return hash64(canonical_bytes(value), hash64(key));
 }
 
-bool merge(FieldState& state, const Write& write, Dot dot, bool keyed, std::vector<LiveValue>* left) {
-    // Covered but unknown: a write that had seen it arrived first. It does not enter, yet what it had seen leaves.
+bool merge(FieldState& state, const Write& write, Dot dot, bool keyed,
+           std::vector<LiveValue>* left) {
+    // Covered but unknown: a write that had seen it arrived first. It does not enter, yet what it
+    // had seen leaves.
     const bool covered = state.merged_up_to(dot.writer) >= dot.counter;
     if (covered && keyed) return false;
-    const bool all_known = !write.adds.empty() && std::all_of(write.adds.begin(), write.adds.end(), [&](const Added& a) {
-        return is_known(state, known_as(a));
-    });
+    const bool all_known = !write.adds.empty() &&
+                           std::all_of(write.adds.begin(), write.adds.end(), [&](const Added& a) {
+                               return is_known(state, known_as(a));
+                           });
     if (all_known && (!keyed || (write.over.empty() && write.over_own.empty()))) return false;
 
     const std::vector<LiveValue> before_write = keyed ? state.live : std::vector<LiveValue>{};
@@ -129,17 +145,20 @@ bool merge(FieldState& state, const Write& write, Dot dot, bool keyed, std::vect
 
     for (const Added& add : write.adds) {
         const KnownCapture id = known_as(add);
-        const bool was_former = keyed && std::any_of(before_write.begin(), before_write.end(), [&](const LiveValue& l) {
-            return l.capture == add.capture && l.key == add.key &&
-                   std::find(write.former.begin(), write.former.end(), l.dot) != write.former.end();
-        });
+        const bool was_former =
+            keyed && std::any_of(before_write.begin(), before_write.end(), [&](const LiveValue& l) {
+                return l.capture == add.capture && l.key == add.key &&
+                       std::find(write.former.begin(), write.former.end(), l.dot) !=
+                           write.former.end();
+            });
         if (is_known(state, id) && !was_former) continue;
         if (covered) {
             remember(state, id);
             continue;
         }
         LiveValue entering{dot, add.stamp, add.key, add.value, add.capture, false};
-        state.live.insert(std::upper_bound(state.live.begin(), state.live.end(), entering, before), std::move(entering));
+        state.live.insert(std::upper_bound(state.live.begin(), state.live.end(), entering, before),
+                          std::move(entering));
         changed = true;
     }
     return changed;
@@ -148,9 +167,9 @@ bool merge(FieldState& state, const Write& write, Dot dot, bool keyed, std::vect
 void join_witnessed(FieldState& state, const FieldState& witnessed) {
     leave(state, nullptr, [&](const LiveValue& l) {
         const bool covered = witnessed.merged_up_to(l.dot.writer) >= l.dot.counter;
-        const bool offered = std::any_of(witnessed.live.begin(), witnessed.live.end(), [&](const LiveValue& w) {
-            return w.dot == l.dot && w.key == l.key;
-        });
+        const bool offered =
+            std::any_of(witnessed.live.begin(), witnessed.live.end(),
+                        [&](const LiveValue& w) { return w.dot == l.dot && w.key == l.key; });
         return covered && !offered;
     });
     for (const LiveValue& w : witnessed.live) {
@@ -170,13 +189,16 @@ Content show(const Field& field, const FieldState& state) {
         std::map<std::string, std::vector<LiveValue>> by_key;
         for (const LiveValue& l : state.live) by_key[l.key].push_back(l);
         for (auto& [key, live] : by_key)
-            if (const LiveValue* v = shown_value(field, live); !v->value.is_null()) content.push_back({key, v->value});
+            if (const LiveValue* v = shown_value(field, live); !v->value.is_null())
+                content.push_back({key, v->value});
     } else if (field.policy == Policy::keep_both) {
         std::vector<LiveValue> texts = state.live;
-        std::sort(texts.begin(), texts.end(), [](const auto& a, const auto& b) { return newer(b, a); });
+        std::sort(texts.begin(), texts.end(),
+                  [](const auto& a, const auto& b) { return newer(b, a); });
         for (const LiveValue& l : texts) {
             const Item item{"", l.value};
-            if (!l.value.is_null() && std::find(content.begin(), content.end(), item) == content.end())
+            if (!l.value.is_null() &&
+                std::find(content.begin(), content.end(), item) == content.end())
                 content.push_back(item);
         }
     } else if (const LiveValue* v = shown_value(field, state.live); v && !v->value.is_null()) {
@@ -206,12 +228,16 @@ bool conflicted(const Field& field, const FieldState& state) {
         case Policy::write_once:
         case Policy::last_writer:
         case Policy::keep_both:
-        case Policy::per_key: break;
-        default: return false;
+        case Policy::per_key:
+            break;
+        default:
+            return false;
     }
     for (std::size_t i = 1; i < state.live.size(); ++i)
         for (std::size_t j = 0; j < i; ++j)
-            if (state.live[i].key == state.live[j].key && state.live[i].value != state.live[j].value) return true;
+            if (state.live[i].key == state.live[j].key &&
+                state.live[i].value != state.live[j].value)
+                return true;
     return false;
 }
 

@@ -23,7 +23,8 @@ struct Defaults {
 };
 
 Defaults most_common(const RecordState& state) {
-    // The newest dot of a freshly created record is that of nearly all its fields; a vote over all would cost more than it saves.
+    // The newest dot of a freshly created record is that of nearly all its fields; a vote over all
+    // would cost more than it saves.
     std::map<std::pair<Dot, Stamp>, std::pair<int, CaptureId>> votes;
     for (const auto& [number, field] : state.fields)
         for (const LiveValue& l : field.live) {
@@ -73,8 +74,10 @@ void write_live(WireWriter& w, const LiveValue& l, const Defaults& d, bool captu
     if (l.stamp == d.stamp) head |= kDefaultStamp;
     if (!captures || l.capture == d.capture) head |= kDefaultCapture;
     const bool derived = !elided && !l.key.empty() && l.key == canonical_bytes(l.value);
-    if (derived) head |= kKeyFromValue;
-    else if (!l.key.empty()) head |= kKeyGiven;
+    if (derived)
+        head |= kKeyFromValue;
+    else if (!l.key.empty())
+        head |= kKeyGiven;
     w.varint(head);
     if (!(head & kDefaultDot)) write_dot(w, l.dot);
     if (!(head & kDefaultStamp)) w.varint(l.stamp);
@@ -107,7 +110,8 @@ Record show(const RecordState& state) {
     for (const auto& [number, field_state] : state.fields) {
         const Field* field = record.kind ? record.kind->field(number) : nullptr;
         Content content;
-        if (field) content = show(*field, field_state);
+        if (field)
+            content = show(*field, field_state);
         else
             for (const LiveValue& l : field_state.live) content.push_back({l.key, l.value});
         if (!content.empty()) record.fields.emplace(number, std::move(content));
@@ -118,7 +122,9 @@ Record show(const RecordState& state) {
 bool conflicted(const RecordState& state) {
     const Kind* kind = kind_numbered(state.kind);
     for (const auto& [number, field_state] : state.fields)
-        if (const Field* field = kind ? kind->field(number) : nullptr; field && conflicted(*field, field_state)) return true;
+        if (const Field* field = kind ? kind->field(number) : nullptr;
+            field && conflicted(*field, field_state))
+            return true;
     return false;
 }
 
@@ -131,10 +137,13 @@ std::string encode_fields(const RecordState& state, bool captures, const Elide& 
     w.varint(state.fields.size());
     std::uint16_t last = 0;
     for (const auto& [number, field] : state.fields) {
-        const auto elided = [&, n = number](const LiveValue& l) { return l.elided || (elide && elide(n, l)); };
+        const auto elided = [&, n = number](const LiveValue& l) {
+            return l.elided || (elide && elide(n, l));
+        };
         const std::vector<Dot> implied = implied_counters(field);
-        const bool simple = field.live.size() == 1 && field.live[0].key.empty() && field.live[0].dot == d.dot &&
-                            field.live[0].stamp == d.stamp && (!captures || field.live[0].capture == d.capture) &&
+        const bool simple = field.live.size() == 1 && field.live[0].key.empty() &&
+                            field.live[0].dot == d.dot && field.live[0].stamp == d.stamp &&
+                            (!captures || field.live[0].capture == d.capture) &&
                             field.counters == implied && (!captures || field.known.empty());
         const std::uint64_t step = static_cast<std::uint64_t>(number - last);
         last = number;
@@ -149,7 +158,8 @@ std::string encode_fields(const RecordState& state, bool captures, const Elide& 
         for (const LiveValue& l : field.live) write_live(w, l, d, captures, elided(l));
         std::vector<Dot> extra;
         for (const Dot& dot : field.counters)
-            if (std::find(implied.begin(), implied.end(), dot) == implied.end()) extra.push_back(dot);
+            if (std::find(implied.begin(), implied.end(), dot) == implied.end())
+                extra.push_back(dot);
         w.varint(extra.size());
         for (const Dot& dot : extra) write_dot(w, dot);
         if (captures) {
@@ -174,23 +184,29 @@ void decode_fields(std::string_view bytes, bool captures, RecordState& state) {
     state.fields.clear();
     while (n-- > 0) {
         const std::uint64_t head = r.varint();
-        if (head >> 2 == 0 || head >> 2 > 0xFFFF - number || (head & 3) == 2) r.fail("a field number out of order");
+        if (head >> 2 == 0 || head >> 2 > 0xFFFF - number || (head & 3) == 2)
+            r.fail("a field number out of order");
         number += head >> 2;
         FieldState field;
         if (head & 1) {
-            LiveValue l{d.dot, d.stamp, {}, {}, captures ? d.capture : CaptureId{}, (head & 2) != 0};
+            LiveValue l{d.dot,          d.stamp, {}, {}, captures ? d.capture : CaptureId{},
+                        (head & 2) != 0};
             if (!l.elided) r(l.value);
             field.live.push_back(std::move(l));
             field.counters = implied_counters(field);
         } else {
-            for (std::size_t live = r.count(); live > 0; --live) field.live.push_back(read_live(r, d, captures));
+            for (std::size_t live = r.count(); live > 0; --live)
+                field.live.push_back(read_live(r, d, captures));
             field.counters = implied_counters(field);
             for (std::size_t more = r.count(); more > 0; --more) {
                 const Dot dot = read_dot(r);
-                auto at = std::lower_bound(field.counters.begin(), field.counters.end(), dot.writer,
-                                           [](const Dot& a, std::uint64_t writer) { return a.writer < writer; });
-                if (at != field.counters.end() && at->writer == dot.writer) at->counter = dot.counter;
-                else field.counters.insert(at, dot);
+                auto at = std::lower_bound(
+                    field.counters.begin(), field.counters.end(), dot.writer,
+                    [](const Dot& a, std::uint64_t writer) { return a.writer < writer; });
+                if (at != field.counters.end() && at->writer == dot.writer)
+                    at->counter = dot.counter;
+                else
+                    field.counters.insert(at, dot);
             }
             if (captures)
                 for (std::size_t more = r.count(); more > 0; --more) {

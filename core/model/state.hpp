@@ -12,7 +12,8 @@
 
 namespace rapport {
 
-/// A record as the merge knows it: per field the live values, counters and (on the server) captures.
+/// A record as the merge knows it: per field the live values, counters and (on the server)
+/// captures.
 struct RecordState {
     std::uint16_t kind = 0;
     RecordId id;
@@ -32,9 +33,10 @@ bool conflicted(const RecordState& state);
 /// Says which live values' bytes are left out.
 using Elide = std::function<bool(std::uint16_t field, const LiveValue& live)>;
 
-/// The compact form of a record's fields, used for the version column of the device file, the server's state column and the
-/// wire: one default (dot, stamp, capture) for the record and exceptions per field (layout in core/FORMAT.md).
-/// With `captures` the capture ids and known captures are included (server only).
+/// The compact form of a record's fields, used for the version column of the device file, the
+/// server's state column and the wire: one default (dot, stamp, capture) for the record and
+/// exceptions per field (layout in core/FORMAT.md). With `captures` the capture ids and known
+/// captures are included (server only).
 std::string encode_fields(const RecordState& state, bool captures, const Elide& elide = {});
 /// Fills `state.fields`; elided values have `elided` set and a null value.
 void decode_fields(std::string_view bytes, bool captures, RecordState& state);

@@ -55,7 +55,6 @@ bool listed(std::string_view list, std::string_view code) {
 }
 
 // ---- characters
-// ---------------------------------------------------------------------------------------------------
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
@@ -182,7 +181,6 @@ std::string cleaned(std::string_view sound_text, bool single_line) {
 }
 
 // ---- formats
-// ------------------------------------------------------------------------------------------------------
 
 /// The GS1 check digit: weights 3 and 1 from the right.
 bool check_digit_fits(std::string_view digits) {
@@ -410,7 +408,6 @@ std::optional<Misfit> misfit(Format format, std::string& text) {
 }
 
 // ---- values
-// -------------------------------------------------------------------------------------------------------
 
 struct Findings {
     const RecordId& record;
@@ -555,7 +552,6 @@ void check_typed(const TypeInfo& type, const std::string& name, Value& value, Fi
 }
 
 // ---- rules over several fields
-// ------------------------------------------------------------------------------------
 
 bool is_set(const Record& record, std::string_view field) {
     const Content& shown = record.shown(field);

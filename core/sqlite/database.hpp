@@ -13,14 +13,14 @@
 struct sqlite3;
 struct sqlite3_stmt;
 
-/// The one place that knows SQLite's C API. Failures are rapport::Error: storage_busy, storage_damaged, storage_failed, with
-/// SQLite's extended result code as detail.
+/// The one place that knows SQLite's C API. Failures are rapport::Error: storage_busy,
+/// storage_damaged, storage_failed, with SQLite's extended result code as detail.
 namespace rapport::sqlite {
 
 class Database;
 
-/// One prepared statement, borrowed from its Database's cache; reset when this handle goes. Columns and parameters count
-/// from 0 and 1 as in SQLite.  Confined.
+/// One prepared statement, borrowed from its Database's cache; reset when this handle goes. Columns
+/// and parameters count from 0 and 1 as in SQLite.  Confined.
 class Statement {
 public:
     Statement(Statement&& other) noexcept;
@@ -28,7 +28,9 @@ public:
     ~Statement();
 
     Statement& bind(int index, std::int64_t value);
-    Statement& bind(int index, std::uint64_t value) { return bind(index, static_cast<std::int64_t>(value)); }
+    Statement& bind(int index, std::uint64_t value) {
+        return bind(index, static_cast<std::int64_t>(value));
+    }
     Statement& bind(int index, int value) { return bind(index, std::int64_t{value}); }
     Statement& bind(int index, bool value) { return bind(index, std::int64_t{value}); }
     /// Text and blobs are copied.
@@ -54,14 +56,17 @@ public:
     int columns() const;
     bool is_null(int column) const;
     std::int64_t integer(int column) const;
-    std::uint64_t unsigned_integer(int column) const { return static_cast<std::uint64_t>(integer(column)); }
+    std::uint64_t unsigned_integer(int column) const {
+        return static_cast<std::uint64_t>(integer(column));
+    }
     std::string_view text(int column) const;  ///< valid until the next step
     std::string_view blob(int column) const;  ///< valid until the next step
     RecordId id(int column) const;
 
 private:
     friend class Database;
-    Statement(Database* database, sqlite3_stmt* statement) : database_(database), statement_(statement) {}
+    Statement(Database* database, sqlite3_stmt* statement)
+        : database_(database), statement_(statement) {}
     [[noreturn]] void fail(int code) const;
     Database* database_;
     sqlite3_stmt* statement_;
@@ -73,16 +78,19 @@ public:
     struct Options {
         bool read_only = false;
         bool create = true;
-        bool full_sync = true;  ///< synchronous=FULL, and fullfsync where the system has it; else NORMAL
+        bool full_sync =
+            true;  ///< synchronous=FULL, and fullfsync where the system has it; else NORMAL
         int busy_timeout_ms = 5000;
     };
-    /// Opens in WAL mode with foreign keys off, secure_delete off, a 1 KiB .. 64 MiB cache as SQLite decides.
+    /// Opens in WAL mode with foreign keys off, secure_delete off, a 1 KiB .. 64 MiB cache as
+    /// SQLite decides.
     static Database open(const std::string& path, const Options& options);
     Database(Database&&) noexcept;
     Database& operator=(Database&&) noexcept;
     ~Database();
 
-    /// Statements are prepared once per text and reused (the 200 used last); two live handles of one text are two statements.
+    /// Statements are prepared once per text and reused (the 200 used last); two live handles of
+    /// one text are two statements.
     Statement prepare(std::string_view sql);
     std::size_t idle_statements() const;  ///< kept for reuse now
     /// Runs one or more statements without parameters.

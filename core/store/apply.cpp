@@ -20,7 +20,8 @@ Stamp newest_stamp(const RecordState& state) {
 
 class Checkpoint {
 public:
-    Checkpoint(Store::Core::Writing& writing, Settled& settled) : writing_(writing), db_(writing.db), settled_(settled) {
+    Checkpoint(Store::Core::Writing& writing, Settled& settled)
+        : writing_(writing), db_(writing.db), settled_(settled) {
         if (const auto identity = stored_identity(db_)) writer_ = identity->writer;
         run_ = meta_integer(db_, "run").value_or(1);
     }
@@ -44,18 +45,24 @@ private:
 
     void settle_verdicts() {
         std::vector<Judged> judged;
-        auto select = db_.prepare("SELECT id, verdict, reasons FROM bundle WHERE state = ? AND verdict IS NOT NULL ORDER BY counter");
+        auto select = db_.prepare(
+            "SELECT id, verdict, reasons FROM bundle WHERE state = ? AND verdict IS NOT NULL ORDER "
+            "BY counter");
         select.bind(1, static_cast<std::int64_t>(BundleState::frozen));
         while (select.step())
-            judged.push_back({select.integer(0), static_cast<Verdict>(select.integer(1)), decode_reasons(select.blob(2))});
+            judged.push_back({select.integer(0), static_cast<Verdict>(select.integer(1)),
+                              decode_reasons(select.blob(2))});
         select.reset();
         for (const Judged& j : judged) {
-            if (j.verdict == Verdict::applied) settle_applied(j.bundle);
-            else give_back(j);
+            if (j.verdict == Verdict::applied)
+                settle_applied(j.bundle);
+            else
+                give_back(j);
         }
     }
 
-    // Its writes join the confirmed state under their dot; what is pending behind it overwrites that dot from now on.
+    // Its writes join the confirmed state under their dot; what is pending behind it overwrites
+    // that dot from now on.
     void settle_applied(std::int64_t bundle) {
         const BundleRow row = *load_bundle(db_, bundle);
         const Dot dot{writer_, row.counter};
@@ -70,7 +77,8 @@ private:
             for (Write write : applied.writes) {
                 write.former = row.former;
                 const Field* field = loaded->row.kind->field(write.field);
-                merge(loaded->row.confirmed.fields[write.field], write, dot, field && field->is_keyed());
+                merge(loaded->row.confirmed.fields[write.field], write, dot,
+                      field && field->is_keyed());
                 written_.emplace_back(id, write.field);
                 for (PendingChange& later : loaded->pending) name_dot(later, write, dot);
             }
@@ -83,7 +91,8 @@ private:
         ++settled_.applied;
     }
 
-    // Captures are the server's business; in the confirmed state of a device they would only cost space.
+    // Captures are the server's business; in the confirmed state of a device they would only cost
+    // space.
     static void strip_captures(RecordState& state) {
         for (auto& [number, field] : state.fields) {
             field.known.clear();
@@ -98,7 +107,9 @@ private:
             for (const OverwrittenCapture& own : write->over_own)
                 if (own.capture == add.capture && own.key == add.key) {
                     const Overwritten named{dot, add.key};
-                    if (std::find(write->over.begin(), write->over.end(), named) == write->over.end()) write->over.push_back(named);
+                    if (std::find(write->over.begin(), write->over.end(), named) ==
+                        write->over.end())
+                        write->over.push_back(named);
                 }
     }
 
@@ -135,7 +146,9 @@ private:
 
     void apply_record(RecordState incoming) {
         const Kind* kind = kind_numbered(incoming.kind);
-        if (!kind) return;  // a kind of a newer server; it comes again after an update (the schema version then differs)
+        if (!kind)
+            return;  // a kind of a newer server; it comes again after an update (the schema version
+                     // then differs)
         auto loaded = load(db_, incoming.id);
         if (!loaded) {
             loaded.emplace();
@@ -152,7 +165,8 @@ private:
         ++settled_.records;
     }
 
-    // The server left out the bytes of values this device sent; they have just been merged into the confirmed state.
+    // The server left out the bytes of values this device sent; they have just been merged into the
+    // confirmed state.
     static void fill_elided(RecordState& incoming, const RecordState& confirmed) {
         for (auto& [number, field] : incoming.fields)
             for (LiveValue& l : field.live) {
@@ -162,7 +176,9 @@ private:
                 if (known != confirmed.fields.end())
                     for (const LiveValue& c : known->second.live)
                         if (c.dot == l.dot && c.key == l.key) held = &c;
-                if (!held) throw Error(ErrorCode::protocol_violated, "the server left out a value this device does not hold");
+                if (!held)
+                    throw Error(ErrorCode::protocol_violated,
+                                "the server left out a value this device does not hold");
                 l.value = held->value;
                 l.elided = false;
             }
@@ -188,8 +204,10 @@ private:
         for (const auto& [id, number] : written_) {
             const auto row = load_row(db_, id);
             const Field* field = row ? row->kind->field(number) : nullptr;
-            const auto state = row ? row->confirmed.fields.find(number) : std::map<std::uint16_t, FieldState>::const_iterator{};
-            if (field && state != row->confirmed.fields.end() && conflicted(*field, state->second) && seen.insert(id).second)
+            const auto state = row ? row->confirmed.fields.find(number)
+                                   : std::map<std::uint16_t, FieldState>::const_iterator{};
+            if (field && state != row->confirmed.fields.end() &&
+                conflicted(*field, state->second) && seen.insert(id).second)
                 ++settled_.conflicted;
         }
     }
@@ -214,11 +232,19 @@ void stage(sqlite::Database& db, const Incoming& incoming) {
             .bind(4, static_cast<std::int64_t>(BundleState::frozen))
             .run();
     for (const RecordState& record : incoming.records) {
-        db.prepare("INSERT OR REPLACE INTO staged(record, body) VALUES(?,?)").bind(1, record.id).bind_blob(2, encode_record(record)).run();
-        db.prepare("DELETE FROM staged_departure WHERE record = ? AND move <= ?").bind(1, record.id).bind(2, record.move).run();
+        db.prepare("INSERT OR REPLACE INTO staged(record, body) VALUES(?,?)")
+            .bind(1, record.id)
+            .bind_blob(2, encode_record(record))
+            .run();
+        db.prepare("DELETE FROM staged_departure WHERE record = ? AND move <= ?")
+            .bind(1, record.id)
+            .bind(2, record.move)
+            .run();
     }
-    const auto depart = [&](const RecordId& id, std::uint16_t kind, std::uint64_t move, const std::string& scope) {
-        db.prepare("INSERT OR REPLACE INTO staged_departure(record, kind, move, scope) VALUES(?,?,?,?)")
+    const auto depart = [&](const RecordId& id, std::uint16_t kind, std::uint64_t move,
+                            const std::string& scope) {
+        db.prepare(
+              "INSERT OR REPLACE INTO staged_departure(record, kind, move, scope) VALUES(?,?,?,?)")
             .bind(1, id)
             .bind(2, static_cast<int>(kind))
             .bind(3, move)
@@ -229,6 +255,8 @@ void stage(sqlite::Database& db, const Incoming& incoming) {
     for (const RecordId& id : incoming.not_yours) depart(id, 0, INT64_MAX, "");
 }
 
-Stamp apply_staged(Store::Core::Writing& writing, Settled& settled) { return Checkpoint(writing, settled).run(); }
+Stamp apply_staged(Store::Core::Writing& writing, Settled& settled) {
+    return Checkpoint(writing, settled).run();
+}
 
 }  // namespace rapport

@@ -29,13 +29,20 @@ struct Working {
     std::vector<RecordId> references;  // that this edit brings in
 };
 
-// One capture: loads the records, settles which bundle the edits go into, writes, validates, stores.
+// One capture: loads the records, settles which bundle the edits go into, writes, validates,
+// stores.
 class Capture {
 public:
     Capture(Store::Core& core, const CommitOptions& options)
-        : core_(core), options_(options), writing_(core), db_(writing_.db), now_(core.now()), role_(capture_role(db_)),
+        : core_(core),
+          options_(options),
+          writing_(core),
+          db_(writing_.db),
+          now_(core.now()),
+          role_(capture_role(db_)),
           limits_(stored_limits(db_)) {
-        stamp_ = core.clock().tick(now_.at.time_since_epoch().count() + meta_integer(db_, "server_offset_ms").value_or(0));
+        stamp_ = core.clock().tick(now_.at.time_since_epoch().count() +
+                                   meta_integer(db_, "server_offset_ms").value_or(0));
         capture_ = {core.file(), stamp_};
     }
 
@@ -55,7 +62,8 @@ public:
 
 private:
     bool refused() const { return !captured_.refusals.empty(); }
-    void refuse(const RecordId& record, const std::string& field, const std::string& code, const std::string& sentence) {
+    void refuse(const RecordId& record, const std::string& field, const std::string& code,
+                const std::string& sentence) {
         captured_.refusals.push_back({record, field, code, sentence});
     }
 
@@ -63,7 +71,8 @@ private:
         Working w{edit, {}, {}};
         if (edit.create) {
             if (w.edit.id.is_nil()) w.edit.id = draw_id();
-            if (kind_holding(db_, w.edit.id)) return refuse(w.edit.id, "", "exists", "a record with this id exists already");
+            if (kind_holding(db_, w.edit.id))
+                return refuse(w.edit.id, "", "exists", "a record with this id exists already");
             w.loaded.row.kind = edit.kind;
             w.loaded.row.id = w.edit.id;
             w.loaded.row.confirmed.kind = edit.kind->number;
@@ -74,14 +83,16 @@ private:
             if (!loaded || loaded->row.status & kRowHidden)
                 return refuse(edit.id, "", "not_found", "there is no such record on this device");
             if (edit.kind && edit.kind != loaded->row.kind)
-                return refuse(edit.id, "", "other_kind", "the record is a " + loaded->row.kind->name);
+                return refuse(edit.id, "", "other_kind",
+                              "the record is a " + loaded->row.kind->name);
             w.edit.kind = loaded->row.kind;
             w.loaded = std::move(*loaded);
             complete_edit(w);
         }
         check_writers(w);
         for (const FieldEdit& f : w.edit.fields)
-            for (const RecordId& id : references_in(*f.field, f.content)) w.references.push_back(id);
+            for (const RecordId& id : references_in(*f.field, f.content))
+                w.references.push_back(id);
         working_.push_back(std::move(w));
     }
 
@@ -103,7 +114,8 @@ private:
         set_defaults(record, facts);
         for (auto& [number, content] : record.fields)
             if (!given.contains(number))
-                w.edit.fields.push_back({w.edit.kind->field(number), FieldEdit::Op::set, std::move(content)});
+                w.edit.fields.push_back(
+                    {w.edit.kind->field(number), FieldEdit::Op::set, std::move(content)});
     }
 
     RecordId customer_of(const RecordId& visit) {
@@ -111,9 +123,11 @@ private:
             if (w.edit.id == visit)
                 for (const FieldEdit& f : w.edit.fields)
                     if (f.field->name == "customer_id" && !f.content.empty())
-                        return RecordId::from_bytes(*f.content[0].value.text()).value_or(RecordId{});
+                        return RecordId::from_bytes(*f.content[0].value.text())
+                            .value_or(RecordId{});
         if (auto row = load_row(db_, visit))
-            if (const auto* raw = row->record().value("customer_id").text()) return RecordId::from_bytes(*raw).value_or(RecordId{});
+            if (const auto* raw = row->record().value("customer_id").text())
+                return RecordId::from_bytes(*raw).value_or(RecordId{});
         return {};
     }
 
@@ -126,23 +140,28 @@ private:
             });
         };
         if (edits("result") && !edits("state"))
-            w.edit.fields.push_back({w.edit.kind->field("state"), FieldEdit::Op::set, {{"", Value("closed")}}});
+            w.edit.fields.push_back(
+                {w.edit.kind->field("state"), FieldEdit::Op::set, {{"", Value("closed")}}});
     }
 
     void check_writers(const Working& w) {
         check_writer(*w.edit.kind, nullptr, w.edit.id, w.edit.create, role_, captured_.refusals);
-        for (const FieldEdit& f : w.edit.fields) check_writer(*w.edit.kind, f.field, w.edit.id, w.edit.create, role_, captured_.refusals);
+        for (const FieldEdit& f : w.edit.fields)
+            check_writer(*w.edit.kind, f.field, w.edit.id, w.edit.create, role_,
+                         captured_.refusals);
     }
 
     // ---- which bundle
 
-    // A draft or a refused bundle takes the edits of its own records; a lone edit joins an unsent bundle that holds nothing
-    // but this record, if no later bundle carries one of the fields; everything else is a new bundle.
+    // A draft or a refused bundle takes the edits of its own records; a lone edit joins an unsent
+    // bundle that holds nothing but this record, if no later bundle carries one of the fields;
+    // everything else is a new bundle.
     void choose_bundle() {
         if (working_.size() == 1 && !working_[0].edit.create) {
             const std::vector<PendingChange>& pending = working_[0].loaded.pending;
             for (const PendingChange& change : pending)
-                if (change.state == BundleState::draft || change.state == BundleState::refused) bundle_ = change.bundle;
+                if (change.state == BundleState::draft || change.state == BundleState::refused)
+                    bundle_ = change.bundle;
             if (!bundle_ && !options_.as_draft) bundle_ = bundle_to_join(working_[0]);
         }
         if (bundle_) {
@@ -155,8 +174,8 @@ private:
 
     std::int64_t bundle_to_join(const Working& w) {
         for (auto change = w.loaded.pending.rbegin(); change != w.loaded.pending.rend(); ++change) {
-            if (change->state == BundleState::queued && records_of(db_, change->bundle).size() == 1 &&
-                !refers_behind(w, change->bundle))
+            if (change->state == BundleState::queued &&
+                records_of(db_, change->bundle).size() == 1 && !refers_behind(w, change->bundle))
                 return change->bundle;
             for (const FieldEdit& f : w.edit.fields)
                 if (change->write_of(f.field->number)) return 0;
@@ -167,7 +186,8 @@ private:
     // Does the edit name a record that only a later bundle creates?
     bool refers_behind(const Working& w, std::int64_t bundle) {
         for (const RecordId& id : w.references) {
-            auto select = db_.prepare("SELECT 1 FROM change WHERE record = ? AND creates AND bundle > ?");
+            auto select =
+                db_.prepare("SELECT 1 FROM change WHERE record = ? AND creates AND bundle > ?");
             if (select.bind(1, id).bind(2, bundle).step()) return true;
         }
         return false;
@@ -196,17 +216,21 @@ private:
             check_content(*f.field, w.edit.id, f.content, limits_, captured_.refusals);
             if (captured_.refusals.size() != before) continue;
             if (bundle_row_.state == BundleState::refused) absorb_later(w, change, f.field->number);
-            if (f.field->is_keyed()) write_keyed(w, change, f);
-            else write_register(w, change, f);
+            if (f.field->is_keyed())
+                write_keyed(w, change, f);
+            else
+                write_register(w, change, f);
         }
         std::erase_if(change.writes, [](const Write& write) {
-            return write.adds.empty() && write.over.empty() && write.over_own.empty() && write.folded.empty();
+            return write.adds.empty() && write.over.empty() && write.over_own.empty() &&
+                   write.folded.empty();
         });
         if (w.edit.create) {
             Record record{w.edit.kind, w.edit.id, {}, {}};
             refresh(w.loaded.row, w.loaded.pending);
             record.fields = w.loaded.row.shown;
-            w.loaded.row.confirmed.scope = !w.edit.scope.empty() ? w.edit.scope : scope_in_capture(record);
+            w.loaded.row.confirmed.scope =
+                !w.edit.scope.empty() ? w.edit.scope : scope_in_capture(record);
             if (w.edit.kind->home == Home::territory) change.scope = w.loaded.row.confirmed.scope;
         }
         refresh(w.loaded.row, w.loaded.pending);
@@ -216,11 +240,13 @@ private:
         if (!record.kind->root.empty())
             if (const auto* raw = record.value(record.kind->root).text())
                 for (const Working& w : working_)
-                    if (w.edit.id.raw() == *raw && w.edit.id != record.id) return w.loaded.row.confirmed.scope;
+                    if (w.edit.id.raw() == *raw && w.edit.id != record.id)
+                        return w.loaded.row.confirmed.scope;
         return scope_for(db_, record);
     }
 
-    // A refused bundle is repaired in place: what later bundles, which all wait for it, say about the field moves into it.
+    // A refused bundle is repaired in place: what later bundles, which all wait for it, say about
+    // the field moves into it.
     static void absorb_later(Working& w, PendingChange& target, std::uint16_t field) {
         for (PendingChange& later : w.loaded.pending) {
             if (later.bundle <= target.bundle) continue;
@@ -228,12 +254,15 @@ private:
             if (!theirs) continue;
             Write& own = target.write_for(field);
             const bool keyed = w.edit.kind->field(field)->is_keyed();
-            for (const Added& add : keyed ? std::vector<Added>{} : own.adds) own.folded.push_back({add.capture, content_hash(add.key, add.value)});
+            for (const Added& add : keyed ? std::vector<Added>{} : own.adds)
+                own.folded.push_back({add.capture, content_hash(add.key, add.value)});
             if (!keyed) own.adds.clear();
             std::erase_if(own.adds, [&](const Added& add) {
-                const bool gone = std::any_of(theirs->over_own.begin(), theirs->over_own.end(), [&](const OverwrittenCapture& o) {
-                    return o.capture == add.capture && o.key == add.key;
-                });
+                const bool gone =
+                    std::any_of(theirs->over_own.begin(), theirs->over_own.end(),
+                                [&](const OverwrittenCapture& o) {
+                                    return o.capture == add.capture && o.key == add.key;
+                                });
                 if (gone) own.folded.push_back({add.capture, content_hash(add.key, add.value)});
                 return gone;
             });
@@ -246,10 +275,12 @@ private:
 
     void write_register(Working& w, PendingChange& change, const FieldEdit& f) {
         const Field& field = *f.field;
-        const Value value = f.op == FieldEdit::Op::set && !f.content.empty() ? f.content[0].value : Value();
+        const Value value =
+            f.op == FieldEdit::Op::set && !f.content.empty() ? f.content[0].value : Value();
         const FieldState present = overlay(w.loaded.row, w.loaded.pending, field.number);
         const Content shown = show(field, present);
-        const bool same = value.is_null() ? shown.empty() : shown.size() == 1 && shown[0].value == value;
+        const bool same =
+            value.is_null() ? shown.empty() : shown.size() == 1 && shown[0].value == value;
         if (same && !options_.resolves) return;
         if (!may_change(w, change, field, value)) return;
 
@@ -259,19 +290,22 @@ private:
             if (c.bundle < change.bundle && c.write_of(field.number)) earlier = &c;
 
         if (own) {
-            for (const Added& add : own->adds) own->folded.push_back({add.capture, content_hash(add.key, add.value)});
+            for (const Added& add : own->adds)
+                own->folded.push_back({add.capture, content_hash(add.key, add.value)});
             own->adds.clear();
         } else {
             own = &change.write_for(field.number);
             if (earlier) {
-                for (const Added& add : earlier->write_of(field.number)->adds) own->over_own.push_back({add.capture, add.key});
+                for (const Added& add : earlier->write_of(field.number)->adds)
+                    own->over_own.push_back({add.capture, add.key});
             } else if (const auto it = w.loaded.row.confirmed.fields.find(field.number);
                        it != w.loaded.row.confirmed.fields.end()) {
                 own->over = shown_dots(field, it->second);
             }
         }
         if (options_.resolves)
-            if (const auto it = w.loaded.row.confirmed.fields.find(field.number); it != w.loaded.row.confirmed.fields.end())
+            if (const auto it = w.loaded.row.confirmed.fields.find(field.number);
+                it != w.loaded.row.confirmed.fields.end())
                 for (const LiveValue& l : it->second.live) name_once(own->over, {l.dot, l.key});
         own->adds.push_back({"", value, stamp_, capture_});
     }
@@ -281,7 +315,8 @@ private:
     }
 
     // Policies that stop a write at capture.
-    bool may_change(const Working& w, const PendingChange& change, const Field& field, const Value& value) {
+    bool may_change(const Working& w, const PendingChange& change, const Field& field,
+                    const Value& value) {
         std::vector<PendingChange> others;
         for (const PendingChange& c : w.loaded.pending)
             if (c.bundle != change.bundle) others.push_back(c);
@@ -289,9 +324,13 @@ private:
         const Content seen = show(field, without_own);
         switch (field.policy) {
             case Policy::write_once: {
-                const bool own_is_open = change.state == BundleState::draft || change.state == BundleState::refused || w.edit.create;
-                if ((seen.empty() && (!change.write_of(field.number) || own_is_open)) || options_.resolves) return true;
-                refuse(w.edit.id, field.name, "write_once", field.name + " cannot be changed once it is captured");
+                const bool own_is_open = change.state == BundleState::draft ||
+                                         change.state == BundleState::refused || w.edit.create;
+                if ((seen.empty() && (!change.write_of(field.number) || own_is_open)) ||
+                    options_.resolves)
+                    return true;
+                refuse(w.edit.id, field.name, "write_once",
+                       field.name + " cannot be changed once it is captured");
                 return false;
             }
             case Policy::absorbing:
@@ -305,10 +344,13 @@ private:
                 const bool backwards = field.policy == Policy::highest ? order < 0 : order > 0;
                 if (!backwards || field.marks.lowered_by.contains(role_)) return true;
                 refuse(w.edit.id, field.name, "not_lowerable",
-                       field.name + " can only be " + (field.policy == Policy::highest ? "raised" : "lowered") + " by this role");
+                       field.name + " can only be " +
+                           (field.policy == Policy::highest ? "raised" : "lowered") +
+                           " by this role");
                 return false;
             }
-            default: return true;
+            default:
+                return true;
         }
     }
 
@@ -316,19 +358,22 @@ private:
         const Field& field = *f.field;
         const Content shown = show(field, overlay(w.loaded.row, w.loaded.pending, field.number));
         const auto find = [](const Content& content, const std::string& key) {
-            return std::find_if(content.begin(), content.end(), [&](const Item& item) { return item.key == key; });
+            return std::find_if(content.begin(), content.end(),
+                                [&](const Item& item) { return item.key == key; });
         };
         Content adds;
         std::vector<std::string> leaves;
         if (f.op == FieldEdit::Op::add || f.op == FieldEdit::Op::set)
             for (const Item& item : f.content)
-                if (const auto it = find(shown, item.key); it == shown.end() || it->value != item.value || options_.resolves) {
+                if (const auto it = find(shown, item.key);
+                    it == shown.end() || it->value != item.value || options_.resolves) {
                     adds.push_back(item);
                     if (it != shown.end()) leaves.push_back(item.key);
                 }
         if (f.op == FieldEdit::Op::set || f.op == FieldEdit::Op::clear)
             for (const Item& item : shown)
-                if (f.op == FieldEdit::Op::clear || find(f.content, item.key) == f.content.end()) leaves.push_back(item.key);
+                if (f.op == FieldEdit::Op::clear || find(f.content, item.key) == f.content.end())
+                    leaves.push_back(item.key);
         if (f.op == FieldEdit::Op::remove)
             for (const Item& item : f.content)
                 if (find(shown, item.key) != shown.end()) leaves.push_back(item.key);
@@ -336,18 +381,22 @@ private:
         Write& own = change.write_for(field.number);
         for (const std::string& key : leaves) take_away(w, change, own, key);
         for (const Item& item : adds) own.adds.push_back({item.key, item.value, stamp_, capture_});
-        if (!field.is_set())  // a map keeps "no value" as a value of its own, so that it can meet a concurrent one
+        if (!field.is_set())  // a map keeps "no value" as a value of its own, so that it can meet a
+                              // concurrent one
             for (const std::string& key : leaves)
-                if (find(adds, key) == adds.end()) own.adds.push_back({key, Value(), stamp_, capture_});
+                if (find(adds, key) == adds.end())
+                    own.adds.push_back({key, Value(), stamp_, capture_});
     }
 
-    static void take_away(const Working& w, const PendingChange& change, Write& own, const std::string& key) {
+    static void take_away(const Working& w, const PendingChange& change, Write& own,
+                          const std::string& key) {
         std::erase_if(own.adds, [&](const Added& add) {
             if (add.key != key) return false;
             own.folded.push_back({add.capture, content_hash(add.key, add.value)});
             return true;
         });
-        if (const auto it = w.loaded.row.confirmed.fields.find(own.field); it != w.loaded.row.confirmed.fields.end())
+        if (const auto it = w.loaded.row.confirmed.fields.find(own.field);
+            it != w.loaded.row.confirmed.fields.end())
             for (const LiveValue& l : it->second.live)
                 if (l.key == key) name_once(own.over, {l.dot, l.key});
         for (const PendingChange& earlier : w.loaded.pending) {
@@ -368,12 +417,16 @@ private:
     void check_size() {
         if (working_.size() > limits_.bundle_changes_max)
             refuse({}, "", "too_many_records",
-                   "a bundle may hold " + std::to_string(limits_.bundle_changes_max) + " records, this one has " + std::to_string(working_.size()));
+                   "a bundle may hold " + std::to_string(limits_.bundle_changes_max) +
+                       " records, this one has " + std::to_string(working_.size()));
         Bundle bundle;
-        for (Working& w : working_) bundle.changes.push_back({w.edit.kind->number, w.edit.id, w.edit.create, {}, own_change(w).writes});
+        for (Working& w : working_)
+            bundle.changes.push_back(
+                {w.edit.kind->number, w.edit.id, w.edit.create, {}, own_change(w).writes});
         if (const std::size_t size = encode_bundle(bundle).size(); size > limits_.bundle_bytes_max)
             refuse({}, "", "too_large",
-                   "a bundle may hold " + std::to_string(limits_.bundle_bytes_max) + " bytes, this one has " + std::to_string(size));
+                   "a bundle may hold " + std::to_string(limits_.bundle_bytes_max) +
+                       " bytes, this one has " + std::to_string(size));
     }
 
     void store() {
@@ -384,7 +437,9 @@ private:
         std::set<std::int64_t> emptied;
         for (Working& w : working_)
             for (const PendingChange& change : w.loaded.pending)
-                if (change.writes.empty() && !change.creates && records_of(db_, change.bundle).empty()) emptied.insert(change.bundle);
+                if (change.writes.empty() && !change.creates &&
+                    records_of(db_, change.bundle).empty())
+                    emptied.insert(change.bundle);
         for (const std::int64_t bundle : emptied) delete_bundle(db_, bundle);
         if (emptied.contains(bundle_)) {
             for (Working& w : working_) {
@@ -405,20 +460,25 @@ private:
         set_meta(db_, "clock", static_cast<std::int64_t>(stamp_));
     }
 
-    // The earlier bundles this one depends on: they create what it changes or refers to, or change a field it changes.
+    // The earlier bundles this one depends on: they create what it changes or refers to, or change
+    // a field it changes.
     void name_needs() {
         const auto need = [&](std::int64_t earlier) {
             if (earlier == bundle_) return;
-            db_.prepare("INSERT OR IGNORE INTO needs(bundle, needed) VALUES(?,?)").bind(1, bundle_).bind(2, earlier).run();
+            db_.prepare("INSERT OR IGNORE INTO needs(bundle, needed) VALUES(?,?)")
+                .bind(1, bundle_)
+                .bind(2, earlier)
+                .run();
         };
         for (Working& w : working_) {
             const PendingChange& own = own_change(w);
             for (const PendingChange& earlier : w.loaded.pending) {
                 if (earlier.bundle >= bundle_) continue;
-                const bool shares = std::any_of(own.writes.begin(), own.writes.end(), [&](const Write& write) {
-                    return std::any_of(earlier.writes.begin(), earlier.writes.end(),
-                                       [&](const Write& e) { return e.field == write.field; });
-                });
+                const bool shares =
+                    std::any_of(own.writes.begin(), own.writes.end(), [&](const Write& write) {
+                        return std::any_of(earlier.writes.begin(), earlier.writes.end(),
+                                           [&](const Write& e) { return e.field == write.field; });
+                    });
                 if (earlier.creates || shares) need(earlier.bundle);
             }
             for (const RecordId& id : w.references) {
@@ -454,13 +514,15 @@ Role capture_role(sqlite::Database& db) {
 std::string scope_for(sqlite::Database& db, const Record& record) {
     const auto identity = stored_identity(db);
     switch (record.kind->home) {
-        case Home::global: return "global";
+        case Home::global:
+            return "global";
         case Home::person: {
             const Value& assignee = record.value("assignee");
             const std::string who = assignee.text() ? *assignee.text() : author(db);
             return who.empty() ? "" : "rep/" + who;
         }
-        case Home::territory: return identity ? own_territory(*identity) : "";
+        case Home::territory:
+            return identity ? own_territory(*identity) : "";
         case Home::customer:
         case Home::subject: {
             const auto* raw = record.value(record.kind->root).text();
@@ -477,10 +539,12 @@ std::string scope_for(sqlite::Database& db, const Record& record) {
     return "";
 }
 
-Captured commit_edits(Store::Core& core, std::span<const RecordEdit> edits, const CommitOptions& options) {
+Captured commit_edits(Store::Core& core, std::span<const RecordEdit> edits,
+                      const CommitOptions& options) {
     if (edits.empty()) return {};
     for (const RecordEdit& edit : edits) {
-        if (edit.create && !edit.kind) throw Error(ErrorCode::invalid_argument, "a new record needs a kind");
+        if (edit.create && !edit.kind)
+            throw Error(ErrorCode::invalid_argument, "a new record needs a kind");
         for (const FieldEdit& f : edit.fields)
             if (!f.field) throw Error(ErrorCode::invalid_argument, "an edit names no field");
     }

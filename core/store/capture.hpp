@@ -14,7 +14,8 @@ struct CommitOptions {
 };
 
 /// All edits in one transaction; see Store::commit.
-Captured commit_edits(Store::Core& core, std::span<const RecordEdit> edits, const CommitOptions& options);
+Captured commit_edits(Store::Core& core, std::span<const RecordEdit> edits,
+                      const CommitOptions& options);
 
 /// The role this file captures with: its identity's, before enrolment `rep`.
 Role capture_role(sqlite::Database& db);

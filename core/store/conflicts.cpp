@@ -20,7 +20,8 @@ std::string author_of(sqlite::Database& db, Dot dot) {
 }
 
 // The conflicts of one field: one, or for a map one per key.
-void append_conflicts(sqlite::Database& db, const Loaded& loaded, const Field& field, std::vector<Conflict>& out) {
+void append_conflicts(sqlite::Database& db, const Loaded& loaded, const Field& field,
+                      std::vector<Conflict>& out) {
     const FieldState state = overlay(loaded.row, loaded.pending, field.number);
     if (!conflicted(field, state)) return;
     const auto identity = stored_identity(db);
@@ -39,9 +40,11 @@ void append_conflicts(sqlite::Database& db, const Loaded& loaded, const Field& f
             if (l.key != key) continue;
             Candidate candidate;
             if (!l.value.is_null()) candidate.content = {{key, l.value}};
-            const auto same = std::find_if(c.candidates.begin(), c.candidates.end(),
-                                           [&](const Candidate& k) { return k.content == candidate.content; });
-            const bool mine = l.dot.writer == kUnsentWriter || (identity && l.dot.writer == identity->writer);
+            const auto same =
+                std::find_if(c.candidates.begin(), c.candidates.end(),
+                             [&](const Candidate& k) { return k.content == candidate.content; });
+            const bool mine =
+                l.dot.writer == kUnsentWriter || (identity && l.dot.writer == identity->writer);
             if (same != c.candidates.end()) {
                 same->mine |= mine;
                 continue;
@@ -49,11 +52,14 @@ void append_conflicts(sqlite::Database& db, const Loaded& loaded, const Field& f
             candidate.author = author_of(db, l.dot);
             candidate.at = Instant(TimePoint(Milliseconds(HybridClock::wall_ms(l.stamp))));
             candidate.mine = mine;
-            candidate.shown = l.value.is_null() ? shown.empty() : std::find(shown.begin(), shown.end(), Item{key, l.value}) != shown.end();
+            candidate.shown = l.value.is_null() ? shown.empty()
+                                                : std::find(shown.begin(), shown.end(),
+                                                            Item{key, l.value}) != shown.end();
             c.candidates.push_back(std::move(candidate));
         }
         if (c.candidates.size() < 2) continue;
-        std::sort(c.candidates.begin(), c.candidates.end(), [](const Candidate& a, const Candidate& b) { return a.at < b.at; });
+        std::sort(c.candidates.begin(), c.candidates.end(),
+                  [](const Candidate& a, const Candidate& b) { return a.at < b.at; });
         out.push_back(std::move(c));
     }
 }
@@ -61,13 +67,15 @@ void append_conflicts(sqlite::Database& db, const Loaded& loaded, const Field& f
 std::vector<Conflict> conflicts_of(sqlite::Database& db, const RecordId& id) {
     std::vector<Conflict> found;
     if (const auto loaded = load(db, id); loaded && !(loaded->row.status & kRowHidden))
-        for (const Field& field : loaded->row.kind->fields) append_conflicts(db, *loaded, field, found);
+        for (const Field& field : loaded->row.kind->fields)
+            append_conflicts(db, *loaded, field, found);
     return found;
 }
 
 std::optional<Conflict> conflict_named(sqlite::Database& db, const std::string& conflict_id) {
     const auto record = RecordId::parse(std::string_view(conflict_id).substr(0, 36));
-    if (!record) throw Error(ErrorCode::invalid_argument, "a conflict is named <record id>:<field>");
+    if (!record)
+        throw Error(ErrorCode::invalid_argument, "a conflict is named <record id>:<field>");
     for (Conflict& c : conflicts_of(db, *record))
         if (c.id == conflict_id) return std::move(c);
     return std::nullopt;
@@ -83,9 +91,11 @@ std::vector<Conflict> Store::conflicts(std::size_t limit) const {
     const Core::Reading reading(*core_);
     std::vector<Conflict> found;
     for (const Kind* kind : all_kinds()) {
-        auto select = reading.db.prepare("SELECT id FROM \"" + kind->name + "\" WHERE status <> 0 AND status & 4 <> 0 ORDER BY row");
+        auto select = reading.db.prepare("SELECT id FROM \"" + kind->name +
+                                         "\" WHERE status <> 0 AND status & 4 <> 0 ORDER BY row");
         while (found.size() < limit && select.step())
-            for (Conflict& c : conflicts_of(reading.db, select.id(0))) found.push_back(std::move(c));
+            for (Conflict& c : conflicts_of(reading.db, select.id(0)))
+                found.push_back(std::move(c));
     }
     if (found.size() > limit) found.resize(limit);
     return found;
@@ -102,19 +112,24 @@ Captured Store::resolve(const std::string& conflict_id, Keep keep, const Content
     Captured captured;
     if (keep == Keep::both) {
         if (conflict->field->policy != Policy::keep_both) {
-            captured.refusals.push_back(not_resolvable(*conflict, "only texts can keep both; choose one value of " + conflict->field->name));
+            captured.refusals.push_back(not_resolvable(
+                *conflict,
+                "only texts can keep both; choose one value of " + conflict->field->name));
             return captured;
         }
         std::vector<std::string> texts;
         for (const Candidate& c : conflict->candidates)
-            if (!c.content.empty() && c.content[0].value.text()) texts.push_back(*c.content[0].value.text());
+            if (!c.content.empty() && c.content[0].value.text())
+                texts.push_back(*c.content[0].value.text());
         chosen = {{"", Value(detail::joined(texts))}};
     } else if (keep != Keep::value) {
         const Candidate* found = nullptr;
         for (const Candidate& c : conflict->candidates)
             if (c.mine == (keep == Keep::mine)) found = &c;  // the newest of that side
         if (!found) {
-            captured.refusals.push_back(not_resolvable(*conflict, std::string("none of the values is ") + (keep == Keep::mine ? "from this device" : "from somebody else")));
+            captured.refusals.push_back(not_resolvable(
+                *conflict, std::string("none of the values is ") +
+                               (keep == Keep::mine ? "from this device" : "from somebody else")));
             return captured;
         }
         chosen = found->content;
@@ -127,7 +142,8 @@ Captured Store::resolve(const std::string& conflict_id, Keep keep, const Content
         edit.op = FieldEdit::Op::clear;
     }
     const RecordEdit record{conflict->kind, conflict->record, false, {}, {edit}};
-    return commit_edits(*core_, std::span<const RecordEdit>(&record, 1), {.as_draft = false, .resolves = true});
+    return commit_edits(*core_, std::span<const RecordEdit>(&record, 1),
+                        {.as_draft = false, .resolves = true});
 }
 
 }  // namespace rapport

@@ -15,7 +15,8 @@ std::int64_t draft_of(const Loaded& loaded) {
 Loaded draft_record(sqlite::Database& db, const RecordId& id) {
     auto loaded = load(db, id);
     if (!loaded) throw Error(ErrorCode::not_found, "there is no record " + id.text());
-    if (draft_of(*loaded) == 0) throw Error(ErrorCode::conflict, "record " + id.text() + " is not a draft");
+    if (draft_of(*loaded) == 0)
+        throw Error(ErrorCode::conflict, "record " + id.text() + " is not a draft");
     return *std::move(loaded);
 }
 
@@ -60,8 +61,10 @@ void Store::discard(const RecordId& any_record_of_the_draft) {
             if (c.bundle == bundle) made_here = c.creates;
             return c.bundle == bundle;
         });
-        if (made_here) delete_row(writing.db, l.row);
-        else save_with_pending(writing.db, l.row, l.pending);
+        if (made_here)
+            delete_row(writing.db, l.row);
+        else
+            save_with_pending(writing.db, l.row, l.pending);
         writing.changed(*l.row.kind, l.row.id);
     }
     writing.commit();

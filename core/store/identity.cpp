@@ -11,7 +11,8 @@ struct StoredIdentity {
     Identity identity;
     template <class A>
     void serialize(A& a) {
-        a(identity.server, identity.tenant, identity.rep, identity.role, identity.scopes, identity.writer, identity.credential);
+        a(identity.server, identity.tenant, identity.rep, identity.role, identity.scopes,
+          identity.writer, identity.credential);
     }
 };
 
@@ -43,6 +44,8 @@ Limits stored_limits(sqlite::Database& db) {
     return bytes ? decode<Limits>(*bytes) : Limits{};
 }
 
-void store_limits(sqlite::Database& db, const Limits& limits) { set_meta(db, "limits", encode(limits)); }
+void store_limits(sqlite::Database& db, const Limits& limits) {
+    set_meta(db, "limits", encode(limits));
+}
 
 }  // namespace rapport

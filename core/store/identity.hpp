@@ -14,10 +14,12 @@ namespace rapport {
 std::optional<Identity> stored_identity(sqlite::Database& db);
 void store_identity(sqlite::Database& db, const Identity& identity);
 
-/// The name captures are made under: the identity's, before enrolment the one the file was made with; may be empty.
+/// The name captures are made under: the identity's, before enrolment the one the file was made
+/// with; may be empty.
 std::string author(sqlite::Database& db);
 
-/// The territory new customers get: the first of the scopes that is one territory; empty if there is none.
+/// The territory new customers get: the first of the scopes that is one territory; empty if there
+/// is none.
 std::string own_territory(const Identity& identity);
 
 /// The server's limits as last published, else the defaults.

@@ -15,7 +15,8 @@ bool held_by_row(const Write& write, const Row& row) {
     if (write.adds.size() != 1 || !write.adds[0].key.empty()) return false;
     const auto shown = row.shown.find(write.field);
     if (shown == row.shown.end()) return write.adds[0].value.is_null();
-    return shown->second.size() == 1 && shown->second[0].key.empty() && shown->second[0].value == write.adds[0].value;
+    return shown->second.size() == 1 && shown->second[0].key.empty() &&
+           shown->second[0].value == write.adds[0].value;
 }
 
 std::string encode_change(const PendingChange& change, const Row& row) {
@@ -41,7 +42,8 @@ std::vector<Write> decode_change(std::string_view bytes, const Row& row) {
     for (Write& write : writes) {
         if (!in_row.contains(write.field) || write.adds.empty()) continue;
         const auto shown = row.shown.find(write.field);
-        if (shown != row.shown.end() && !shown->second.empty()) write.adds[0].value = shown->second[0].value;
+        if (shown != row.shown.end() && !shown->second.empty())
+            write.adds[0].value = shown->second[0].value;
     }
     return writes;
 }
@@ -59,7 +61,8 @@ Write* PendingChange::write_of(std::uint16_t field) {
 
 Write& PendingChange::write_for(std::uint16_t field) {
     if (Write* write = write_of(field)) return *write;
-    const auto at = std::find_if(writes.begin(), writes.end(), [&](const Write& w) { return w.field > field; });
+    const auto at =
+        std::find_if(writes.begin(), writes.end(), [&](const Write& w) { return w.field > field; });
     return *writes.insert(at, Write{field, {}, {}, {}, {}, {}});
 }
 
@@ -67,7 +70,8 @@ std::vector<PendingChange> load_pending(sqlite::Database& db, const Row& row) {
     std::vector<PendingChange> changes;
     if (!(row.status & (kRowPending | kRowDraft))) return changes;
     auto select = db.prepare(
-        "SELECT c.bundle, b.state, c.creates, c.scope, c.writes FROM change c JOIN bundle b ON b.id = c.bundle "
+        "SELECT c.bundle, b.state, c.creates, c.scope, c.writes FROM change c JOIN bundle b ON "
+        "b.id = c.bundle "
         "WHERE c.record = ? ORDER BY c.bundle");
     select.bind(1, row.id);
     while (select.step()) {
@@ -86,10 +90,15 @@ std::vector<PendingChange> load_pending(sqlite::Database& db, const Row& row) {
 
 void save_pending(sqlite::Database& db, const PendingChange& change, const Row& row) {
     if (change.writes.empty() && !change.creates) {
-        db.prepare("DELETE FROM change WHERE bundle = ? AND record = ?").bind(1, change.bundle).bind(2, change.record).run();
+        db.prepare("DELETE FROM change WHERE bundle = ? AND record = ?")
+            .bind(1, change.bundle)
+            .bind(2, change.record)
+            .run();
         return;
     }
-    db.prepare("INSERT OR REPLACE INTO change(bundle, record, kind, creates, scope, writes) VALUES(?,?,?,?,?,?)")
+    db.prepare(
+          "INSERT OR REPLACE INTO change(bundle, record, kind, creates, scope, writes) "
+          "VALUES(?,?,?,?,?,?)")
         .bind(1, change.bundle)
         .bind(2, change.record)
         .bind(3, static_cast<int>(change.kind->number))
@@ -101,7 +110,8 @@ void save_pending(sqlite::Database& db, const PendingChange& change, const Row& 
 
 FieldState overlay(const Row& row, const std::vector<PendingChange>& pending, std::uint16_t field) {
     FieldState state;
-    if (const auto it = row.confirmed.fields.find(field); it != row.confirmed.fields.end()) state = it->second;
+    if (const auto it = row.confirmed.fields.find(field); it != row.confirmed.fields.end())
+        state = it->second;
     const bool keyed = row.kind->field(field) && row.kind->field(field)->is_keyed();
     for (const PendingChange& change : pending) {
         const Write* write = change.write_of(field);
@@ -110,11 +120,14 @@ FieldState overlay(const Row& row, const std::vector<PendingChange>& pending, st
             for (const Overwritten& o : write->over)
                 if (o.dot == l.dot && (!keyed || o.key == l.key)) return true;
             for (const OverwrittenCapture& o : write->over_own)
-                if (l.dot.writer == kUnsentWriter && o.capture == l.capture && (!keyed || o.key == l.key)) return true;
+                if (l.dot.writer == kUnsentWriter && o.capture == l.capture &&
+                    (!keyed || o.key == l.key))
+                    return true;
             return false;
         });
         const Dot unsent{kUnsentWriter, static_cast<std::uint64_t>(change.bundle)};
-        for (const Added& a : write->adds) state.live.push_back({unsent, a.stamp, a.key, a.value, a.capture, false});
+        for (const Added& a : write->adds)
+            state.live.push_back({unsent, a.stamp, a.key, a.value, a.capture, false});
     }
     return state;
 }
@@ -129,10 +142,13 @@ void refresh(Row& row, const std::vector<PendingChange>& pending) {
         if (pending_fields.contains(field.number)) {
             const FieldState state = overlay(row, pending, field.number);
             Content content = show(field, state);
-            if (content.empty()) row.shown.erase(field.number);
-            else row.shown[field.number] = std::move(content);
+            if (content.empty())
+                row.shown.erase(field.number);
+            else
+                row.shown[field.number] = std::move(content);
             conflict |= conflicted(field, state);
-        } else if (const auto it = row.confirmed.fields.find(field.number); it != row.confirmed.fields.end()) {
+        } else if (const auto it = row.confirmed.fields.find(field.number);
+                   it != row.confirmed.fields.end()) {
             conflict |= conflicted(field, it->second);
         }
     }
@@ -177,12 +193,16 @@ struct DotList {
 struct StoredReason {
     Refusal refusal;
     template <class A>
-    void serialize(A& a) { a(refusal.record, refusal.field, refusal.code, refusal.sentence); }
+    void serialize(A& a) {
+        a(refusal.record, refusal.field, refusal.code, refusal.sentence);
+    }
 };
 struct StoredReasons {
     std::vector<StoredReason> list;
     template <class A>
-    void serialize(A& a) { a(list); }
+    void serialize(A& a) {
+        a(list);
+    }
 };
 
 }  // namespace
@@ -196,7 +216,8 @@ std::string encode_reasons(const std::vector<Refusal>& reasons) {
 std::vector<Refusal> decode_reasons(std::string_view bytes) {
     std::vector<Refusal> reasons;
     if (bytes.empty()) return reasons;
-    for (StoredReason& r : decode<StoredReasons>(bytes).list) reasons.push_back(std::move(r.refusal));
+    for (StoredReason& r : decode<StoredReasons>(bytes).list)
+        reasons.push_back(std::move(r.refusal));
     return reasons;
 }
 
@@ -209,7 +230,8 @@ std::int64_t insert_bundle(sqlite::Database& db, BundleState state, const Instan
 }
 
 std::optional<BundleRow> load_bundle(sqlite::Database& db, std::int64_t id) {
-    auto select = db.prepare("SELECT state, counter, captured_at, later_run, reasons, former FROM bundle WHERE id = ?");
+    auto select = db.prepare(
+        "SELECT state, counter, captured_at, later_run, reasons, former FROM bundle WHERE id = ?");
     select.bind(1, id);
     if (!select.step()) return std::nullopt;
     BundleRow b;
@@ -224,7 +246,9 @@ std::optional<BundleRow> load_bundle(sqlite::Database& db, std::int64_t id) {
 }
 
 void save_bundle(sqlite::Database& db, const BundleRow& b) {
-    db.prepare("UPDATE bundle SET state=?, counter=NULLIF(?,0), later_run=?, reasons=?, former=? WHERE id=?")
+    db.prepare(
+          "UPDATE bundle SET state=?, counter=NULLIF(?,0), later_run=?, reasons=?, former=? WHERE "
+          "id=?")
         .bind(1, static_cast<std::int64_t>(b.state))
         .bind(2, b.counter)
         .bind(3, b.later_run)
@@ -243,12 +267,15 @@ void delete_bundle(sqlite::Database& db, std::int64_t id) {
     db.prepare("DELETE FROM bundle WHERE id=?").bind(1, id).run();
 }
 
-std::vector<std::pair<RecordId, const Kind*>> records_of(sqlite::Database& db, std::int64_t bundle) {
+std::vector<std::pair<RecordId, const Kind*>> records_of(sqlite::Database& db,
+                                                         std::int64_t bundle) {
     std::vector<std::pair<RecordId, const Kind*>> records;
-    auto select = db.prepare("SELECT record, kind FROM change WHERE bundle=? ORDER BY creates DESC, record");
+    auto select =
+        db.prepare("SELECT record, kind FROM change WHERE bundle=? ORDER BY creates DESC, record");
     select.bind(1, bundle);
     while (select.step())
-        records.emplace_back(select.id(0), kind_numbered(static_cast<std::uint16_t>(select.integer(1))));
+        records.emplace_back(select.id(0),
+                             kind_numbered(static_cast<std::uint16_t>(select.integer(1))));
     return records;
 }
 

@@ -17,8 +17,8 @@ enum class BundleState : std::int64_t {
     refused = 3,  ///< parked with reasons; an edit queues it again
 };
 
-/// What one bundle does to one record. While the value of a write is what the row shows, only the row holds it; here, in
-/// memory, every value is filled in.
+/// What one bundle does to one record. While the value of a write is what the row shows, only the
+/// row holds it; here, in memory, every value is filled in.
 struct PendingChange {
     std::int64_t bundle = 0;
     BundleState state = BundleState::queued;
@@ -35,14 +35,18 @@ struct PendingChange {
 
 /// The pending changes of a row's record in bundle order, values filled in from the row.
 std::vector<PendingChange> load_pending(sqlite::Database& db, const Row& row);
-/// Stores one change beside its row (values the row shows are left out); a change without effect is removed.
+/// Stores one change beside its row (values the row shows are left out); a change without effect is
+/// removed.
 void save_pending(sqlite::Database& db, const PendingChange& change, const Row& row);
 
-/// A field's confirmed state with pending writes over it, in order; their dots are (kUnsentWriter, bundle).
+/// A field's confirmed state with pending writes over it, in order; their dots are (kUnsentWriter,
+/// bundle).
 FieldState overlay(const Row& row, const std::vector<PendingChange>& pending, std::uint16_t field);
-/// Recomputes what the row shows and its status bits from the confirmed state and the pending changes.
+/// Recomputes what the row shows and its status bits from the confirmed state and the pending
+/// changes.
 void refresh(Row& row, const std::vector<PendingChange>& pending);
-/// Saves row and pending changes together: what the row shows may have become, or ceased to be, a write's only copy.
+/// Saves row and pending changes together: what the row shows may have become, or ceased to be, a
+/// write's only copy.
 void save_with_pending(sqlite::Database& db, Row& row, const std::vector<PendingChange>& pending);
 
 /// Row and pending changes as one thing.
@@ -57,9 +61,9 @@ std::optional<Loaded> load(sqlite::Database& db, const RecordId& id);
 struct BundleRow {
     std::int64_t id = 0;
     BundleState state = BundleState::queued;
-    std::uint64_t counter = 0;    ///< 0: not frozen
-    std::int64_t captured_at = 0; ///< Instant::packed()
-    std::int64_t later_run = 0;   ///< run in which the server said `later`; 0: it did not
+    std::uint64_t counter = 0;     ///< 0: not frozen
+    std::int64_t captured_at = 0;  ///< Instant::packed()
+    std::int64_t later_run = 0;    ///< run in which the server said `later`; 0: it did not
     std::vector<Refusal> reasons;
     std::vector<Dot> former;
 };

@@ -22,7 +22,9 @@ struct RequestExtra {
     std::string cursor;
     std::uint64_t receipt = 0;
     template <class A>
-    void serialize(A& a) { a(basis.id, basis.tag, cursor, receipt); }
+    void serialize(A& a) {
+        a(basis.id, basis.tag, cursor, receipt);
+    }
 };
 
 EntryRef newest_entry(sqlite::Database& db) {
@@ -43,7 +45,8 @@ std::optional<Outgoing> stored_request(sqlite::Database& db, const Identity& ide
     out.basis = extra.basis;
     out.cursor = extra.cursor;
     out.receipt = extra.receipt;
-    auto bundles = db.prepare("SELECT b.bytes FROM request_bundle r JOIN bundle b ON b.id = r.bundle ORDER BY b.counter");
+    auto bundles = db.prepare(
+        "SELECT b.bytes FROM request_bundle r JOIN bundle b ON b.id = r.bundle ORDER BY b.counter");
     while (bundles.step()) out.bundles.emplace_back(bundles.blob(0));
     return out;
 }
@@ -52,14 +55,18 @@ std::optional<Outgoing> stored_request(sqlite::Database& db, const Identity& ide
 class Freezer {
 public:
     Freezer(sqlite::Database& db, const Identity& identity)
-        : db_(db), writer_(identity.writer), counter_(static_cast<std::uint64_t>(meta_integer(db, "counter").value_or(0))) {}
+        : db_(db),
+          writer_(identity.writer),
+          counter_(static_cast<std::uint64_t>(meta_integer(db, "counter").value_or(0))) {}
 
     std::string bytes_of(const BundleRow& row) {
         Bundle bundle;
         bundle.counter = counter_ + 1;
         bundle.schema_version = static_cast<std::uint32_t>(kSchemaVersion);
         bundle.captured_at = row.captured_at;
-        auto needs = db_.prepare("SELECT b.counter FROM needs n JOIN bundle b ON b.id = n.needed WHERE n.bundle = ? AND b.counter IS NOT NULL ORDER BY 1");
+        auto needs = db_.prepare(
+            "SELECT b.counter FROM needs n JOIN bundle b ON b.id = n.needed WHERE n.bundle = ? AND "
+            "b.counter IS NOT NULL ORDER BY 1");
         needs.bind(1, row.id);
         while (needs.step()) bundle.needs.push_back(needs.unsigned_integer(0));
         for (const auto& [id, kind] : records_of(db_, row.id)) {
@@ -76,7 +83,10 @@ public:
         row.later_run = 0;
         row.reasons.clear();
         save_bundle(db_, row);
-        db_.prepare("UPDATE bundle SET bytes = ? WHERE id = ?").bind_blob(1, bytes).bind(2, row.id).run();
+        db_.prepare("UPDATE bundle SET bytes = ? WHERE id = ?")
+            .bind_blob(1, bytes)
+            .bind(2, row.id)
+            .run();
         db_.prepare("INSERT INTO request_bundle(bundle) VALUES(?)").bind(1, row.id).run();
         set_meta(db_, "counter", static_cast<std::int64_t>(counter_));
     }
@@ -86,7 +96,8 @@ private:
         Change change;
         for (const PendingChange& pending : loaded.pending) {
             if (pending.bundle != row.id) continue;
-            change = {pending.kind->number, pending.record, pending.creates, pending.scope, pending.writes};
+            change = {pending.kind->number, pending.record, pending.creates, pending.scope,
+                      pending.writes};
             for (Write& write : change.writes) {
                 write.former = row.former;
                 name_frozen(write, loaded, row.id);
@@ -114,7 +125,8 @@ private:
     std::uint64_t counter_;
 };
 
-// Bundles that may go now, in order: queued, not told `later` in this run, and nothing they need stays behind.
+// Bundles that may go now, in order: queued, not told `later` in this run, and nothing they need
+// stays behind.
 std::vector<std::int64_t> sendable_bundles(sqlite::Database& db, std::size_t limit) {
     const std::int64_t run = meta_integer(db, "run").value_or(1);
     std::vector<std::int64_t> ids;
@@ -123,7 +135,8 @@ std::vector<std::int64_t> sendable_bundles(sqlite::Database& db, std::size_t lim
         "  SELECT id FROM bundle WHERE state IN (0, 3) OR (state = 1 AND later_run = ?1)"
         "     OR (state = 2 AND verdict IS NOT NULL AND verdict <> 1)"
         "  UNION SELECT n.bundle FROM needs n JOIN held h ON n.needed = h.id)"
-        "SELECT id FROM bundle WHERE state = 1 AND id NOT IN (SELECT id FROM held) ORDER BY id LIMIT ?2");
+        "SELECT id FROM bundle WHERE state = 1 AND id NOT IN (SELECT id FROM held) ORDER BY id "
+        "LIMIT ?2");
     select.bind(1, run).bind(2, static_cast<std::int64_t>(limit));
     while (select.step()) ids.push_back(select.integer(0));
     return ids;
@@ -146,7 +159,8 @@ void adopt(Store::Core::Writing& writing, const Identity& identity) {
             const Write* made = change.write_of(common_field::created_at);
             if (!made || made->adds.empty()) continue;
             const Added at = made->adds[0];
-            change.write_for(common_field::created_by).adds = {{"", Value(identity.rep), at.stamp, at.capture}};
+            change.write_for(common_field::created_by).adds = {
+                {"", Value(identity.rep), at.stamp, at.capture}};
             if (row.confirmed.scope.empty())
                 row.confirmed.scope = row.kind->home == Home::global   ? "global"
                                       : row.kind->home == Home::person ? "rep/" + identity.rep
@@ -168,7 +182,8 @@ std::optional<Identity> Replica::identity() const {
 std::string Replica::enrolment_secret() {
     Store::Core::Writing writing(store_.core());
     if (const auto kept = meta(writing.db, "enrolment_secret")) return *kept;
-    static constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    static constexpr char kAlphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     std::array<std::uint8_t, 43> random{};
     store_.core().environment().random(random);
     std::string secret;
@@ -203,7 +218,8 @@ Outgoing Replica::compose(const Limits& limits) {
     Store::Core::Writing writing(store_.core());
     sqlite::Database& db = writing.db;
     const auto identity = stored_identity(db);
-    if (!identity) throw Error(ErrorCode::not_enrolled, "the file has not been enrolled with a server");
+    if (!identity)
+        throw Error(ErrorCode::not_enrolled, "the file has not been enrolled with a server");
     if (auto in_flight = stored_request(db, *identity)) return *std::move(in_flight);
 
     Outgoing out;
@@ -243,7 +259,10 @@ std::optional<Settled> Replica::settle(const Incoming& incoming) {
     set_meta(db, "last_sync", now.packed());
     set_meta(db, "server_offset_ms", incoming.server_time_ms - now.at.time_since_epoch().count());
     for (const auto& [writer, name] : incoming.authors)
-        db.prepare("INSERT OR REPLACE INTO author(writer, name) VALUES(?,?)").bind(1, writer).bind(2, name).run();
+        db.prepare("INSERT OR REPLACE INTO author(writer, name) VALUES(?,?)")
+            .bind(1, writer)
+            .bind(2, name)
+            .run();
     if (incoming.limits) store_limits(db, *incoming.limits);
     if (!incoming.scopes.empty()) {
         Identity identity = *stored_identity(db);
@@ -260,9 +279,15 @@ std::optional<Settled> Replica::settle(const Incoming& incoming) {
             .run();
         const std::int64_t entry = db.last_row_id();
         for (const RecordState& record : incoming.records)
-            db.prepare("INSERT OR IGNORE INTO touched(entry, record) VALUES(?,?)").bind(1, entry).bind(2, record.id).run();
+            db.prepare("INSERT OR IGNORE INTO touched(entry, record) VALUES(?,?)")
+                .bind(1, entry)
+                .bind(2, record.id)
+                .run();
         for (const Departure& departure : incoming.departures)
-            db.prepare("INSERT OR IGNORE INTO touched(entry, record) VALUES(?,?)").bind(1, entry).bind(2, departure.id).run();
+            db.prepare("INSERT OR IGNORE INTO touched(entry, record) VALUES(?,?)")
+                .bind(1, entry)
+                .bind(2, departure.id)
+                .run();
         db.prepare("DELETE FROM touched WHERE entry <= ?").bind(1, entry - kEntriesKept).run();
         db.prepare("DELETE FROM entry WHERE seq <= ?").bind(1, entry - kEntriesKept).run();
     }

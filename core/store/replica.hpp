@@ -12,7 +12,8 @@
 #include "model/state.hpp"
 #include "rapport/store.hpp"
 
-/// The store as the sync session sees it: what to send, and what to do with what came back. Every call is one transaction.
+/// The store as the sync session sees it: what to send, and what to do with what came back. Every
+/// call is one transaction.
 namespace rapport {
 
 /// Who this file is to its server. Given at enrolment.
@@ -26,7 +27,8 @@ struct Identity {
     std::string credential;  ///< bearer secret
 };
 
-/// Names one sync: id chosen by the device before sending, tag drawn by the server. Both zero: none yet.
+/// Names one sync: id chosen by the device before sending, tag drawn by the server. Both zero: none
+/// yet.
 struct EntryRef {
     std::uint64_t id = 0;
     std::uint64_t tag = 0;
@@ -39,12 +41,12 @@ enum class RequestKind : std::uint8_t { normal = 0, recover = 1, fork = 2 };
 struct Outgoing {
     RequestKind kind = RequestKind::normal;
     std::uint64_t writer = 0;
-    EntryRef last;               ///< the newest entry of this file
-    std::uint64_t next = 0;      ///< id of this sync
-    EntryRef basis;              ///< recover, fork: the server's newest entry
-    std::string cursor;          ///< recover, fork: where to continue; else empty
-    std::uint64_t receipt = 0;   ///< recover: the counter before the first unanswered bundle
-    std::vector<std::string> bundles;    ///< frozen bytes, in counter order
+    EntryRef last;                     ///< the newest entry of this file
+    std::uint64_t next = 0;            ///< id of this sync
+    EntryRef basis;                    ///< recover, fork: the server's newest entry
+    std::string cursor;                ///< recover, fork: where to continue; else empty
+    std::uint64_t receipt = 0;         ///< recover: the counter before the first unanswered bundle
+    std::vector<std::string> bundles;  ///< frozen bytes, in counter order
     std::vector<std::string> witnessed;  ///< recover: encoded records
     std::vector<RecordId> touched;       ///< recover: every record touched since the common entry
 };
@@ -97,25 +99,28 @@ public:
     /// Takes the identity; what was captured before gets its author and territory.
     void enrol(const Identity& identity);
 
-    /// The bearer secret this file enrols with: 32 random bytes as base64url, drawn once and kept, so that an enrolment whose
-    /// answer was lost can be repeated.
+    /// The bearer secret this file enrols with: 32 random bytes as base64url, drawn once and kept,
+    /// so that an enrolment whose answer was lost can be repeated.
     std::string enrolment_secret();
 
-    /// The request in flight if there is one; else freezes sendable bundles in dependency order while they fit `limits`
-    /// (never fewer than one if any is sendable) and stores the new request. Bundles that wait for a refused one stay;
-    /// bundles told `later` since `begin_run` stay too.
+    /// The request in flight if there is one; else freezes sendable bundles in dependency order
+    /// while they fit `limits` (never fewer than one if any is sendable) and stores the new
+    /// request. Bundles that wait for a refused one stay; bundles told `later` since `begin_run`
+    /// stay too.
     Outgoing compose(const Limits& limits);
     /// A new sync run: bundles told `later` in earlier runs may be sent again.
     void begin_run();
     /// Bundles `compose` would send now, the one in flight not counted.
     std::size_t sendable() const;
 
-    /// Takes a reply to the request in flight: the entry, the staged page and, at a checkpoint, verdicts first and then
-    /// changes made visible, all in one transaction. A reply to another request is ignored (returns nullopt).
+    /// Takes a reply to the request in flight: the entry, the staged page and, at a checkpoint,
+    /// verdicts first and then changes made visible, all in one transaction. A reply to another
+    /// request is ignored (returns nullopt).
     std::optional<Settled> settle(const Incoming& incoming);
     /// Is this the id of the request in flight?
     bool in_flight(std::uint64_t next) const;
-    /// The server's entries did not match: recovery is needed before anything else is sent. Nothing is lost.
+    /// The server's entries did not match: recovery is needed before anything else is sent. Nothing
+    /// is lost.
     void note_mismatch(const std::vector<EntryRef>& server_entries);
     bool needs_recovery() const;
 

@@ -16,9 +16,11 @@ struct Expected {
 Expected expected_state(sqlite::Database& db, const Record& subject) {
     Expected e;
     if (const auto* state = subject.value(common_field::state).text()) e.state = *state;
-    if (const auto* version = subject.value(common_field::state_version).integer()) e.version = *version;
+    if (const auto* version = subject.value(common_field::state_version).integer())
+        e.version = *version;
     auto open = db.prepare(
-        "SELECT \"to\", expected_version FROM state_request WHERE subject_id = ? AND verdict IS NULL ORDER BY row");
+        "SELECT \"to\", expected_version FROM state_request WHERE subject_id = ? AND verdict IS "
+        "NULL ORDER BY row");
     open.bind(1, subject.id);
     while (open.step())
         if (open.integer(1) == e.version) {
@@ -30,17 +32,20 @@ Expected expected_state(sqlite::Database& db, const Record& subject) {
 
 }  // namespace
 
-Captured Store::request_state(const RecordId& subject, const std::string& to, const std::string& reason,
+Captured Store::request_state(const RecordId& subject, const std::string& to,
+                              const std::string& reason,
                               const std::map<std::string, std::string>& fields) {
     StateRequest request;
     Captured captured;
     {
         const Core::Reading reading(*core_);
         const auto row = load_row(reading.db, subject);
-        if (!row || row->status & kRowHidden) throw Error(ErrorCode::not_found, "there is no record " + subject.text());
+        if (!row || row->status & kRowHidden)
+            throw Error(ErrorCode::not_found, "there is no record " + subject.text());
         const Lifecycle* lifecycle = lifecycle_of(*row->kind);
         if (!lifecycle) {
-            captured.refusals.push_back({subject, "", "no_lifecycle", "a " + row->kind->name + " has no states to ask for"});
+            captured.refusals.push_back({subject, "", "no_lifecycle",
+                                         "a " + row->kind->name + " has no states to ask for"});
             return captured;
         }
         Record record = row->record();
@@ -53,7 +58,8 @@ Captured Store::request_state(const RecordId& subject, const std::string& to, co
         facts.reason = reason;
         facts.now = core_->now();
         facts.only_asking = true;  // guards look at what only the server knows
-        const StateDecision decision = judge(*lifecycle, facts, to, expected.version, capture_role(reading.db));
+        const StateDecision decision =
+            judge(*lifecycle, facts, to, expected.version, capture_role(reading.db));
         if (decision.verdict == StateVerdict::refused) {
             captured.refusals.push_back({subject, "to", decision.code, decision.sentence});
             return captured;

@@ -180,9 +180,9 @@ void check_ours(sqlite::Database& db) {
     if (pragma(db, "application_id") != kApplicationId || pragma(db, "user_version") < 1)
         throw Error(ErrorCode::storage_damaged, "the file is a database, but not a device file");
     if (const auto version = pragma(db, "user_version"); version > kFormatVersion)
-        throw Error(ErrorCode::storage_newer,
-                    "the file has format " + std::to_string(version) +
-                        ", this build knows formats up to " + std::to_string(kFormatVersion));
+        throw Error(ErrorCode::storage_newer, "the file has format " + std::to_string(version) +
+                                                  ", this build knows formats up to " +
+                                                  std::to_string(kFormatVersion));
 }
 
 void create_or_migrate(sqlite::Database& db) {
@@ -198,8 +198,7 @@ void create_or_migrate(sqlite::Database& db) {
 
 void check_format(sqlite::Database& db) {
     check_ours(db);
-    if (is_empty(db))
-        throw Error(ErrorCode::not_found, "nothing has been stored in the file yet");
+    if (is_empty(db)) throw Error(ErrorCode::not_found, "nothing has been stored in the file yet");
     for (const Kind* kind : all_kinds()) {
         const std::set<std::string> present = columns_in_file(db, *kind);
         for (const Field& field : kind->fields)

@@ -14,13 +14,20 @@ namespace {
 // Graver states decide for a record with several bundles, and for a visit with its children.
 int gravity(SyncState state) {
     switch (state) {
-        case SyncState::confirmed: return 0;
-        case SyncState::sent: return 1;
-        case SyncState::queued: return 2;
-        case SyncState::draft: return 3;
-        case SyncState::waits: return 4;
-        case SyncState::conflict: return 5;
-        case SyncState::refused: return 6;
+        case SyncState::confirmed:
+            return 0;
+        case SyncState::sent:
+            return 1;
+        case SyncState::queued:
+            return 2;
+        case SyncState::draft:
+            return 3;
+        case SyncState::waits:
+            return 4;
+        case SyncState::conflict:
+            return 5;
+        case SyncState::refused:
+            return 6;
     }
     return 0;
 }
@@ -30,7 +37,8 @@ std::vector<std::int64_t> held_needs(sqlite::Database& db, std::int64_t bundle) 
     auto select = db.prepare(
         "WITH RECURSIVE behind(id) AS (SELECT needed FROM needs WHERE bundle = ? "
         "  UNION SELECT n.needed FROM needs n JOIN behind w ON n.bundle = w.id)"
-        "SELECT b.id FROM bundle b JOIN behind USING(id) WHERE b.state IN (0, 3) OR (b.state = 1 AND b.later_run > 0)");
+        "SELECT b.id FROM bundle b JOIN behind USING(id) WHERE b.state IN (0, 3) OR (b.state = 1 "
+        "AND b.later_run > 0)");
     select.bind(1, bundle);
     std::vector<std::int64_t> ids;
     while (select.step()) ids.push_back(select.integer(0));
@@ -47,18 +55,26 @@ RecordStatus status_of(sqlite::Database& db, const RecordId& id) {
         const auto bundle = load_bundle(db, change.bundle);
         SyncState state = SyncState::queued;
         switch (bundle->state) {
-            case BundleState::draft: state = SyncState::draft; break;
-            case BundleState::frozen: state = SyncState::sent; break;
-            case BundleState::refused: state = SyncState::refused; break;
+            case BundleState::draft:
+                state = SyncState::draft;
+                break;
+            case BundleState::frozen:
+                state = SyncState::sent;
+                break;
+            case BundleState::refused:
+                state = SyncState::refused;
+                break;
             case BundleState::queued: {
                 const auto held = held_needs(db, bundle->id);
                 if (bundle->later_run > 0 || !held.empty()) state = SyncState::waits;
                 for (const std::int64_t h : held)
-                    for (const auto& [record, kind] : records_of(db, h)) status.waits_for.push_back(record);
+                    for (const auto& [record, kind] : records_of(db, h))
+                        status.waits_for.push_back(record);
             }
         }
         if (state == SyncState::refused || (state == SyncState::waits && bundle->later_run > 0))
-            status.reasons.insert(status.reasons.end(), bundle->reasons.begin(), bundle->reasons.end());
+            status.reasons.insert(status.reasons.end(), bundle->reasons.begin(),
+                                  bundle->reasons.end());
         if (gravity(state) > gravity(status.state)) status.state = state;
     }
     return status;
@@ -69,8 +85,10 @@ std::vector<RecordId> children_of(sqlite::Database& db, const RecordId& id) {
     std::vector<RecordId> children;
     for (const Kind* kind : all_kinds())
         for (const Field& field : kind->fields) {
-            if (field.type.shape != Shape::reference || field.is_keyed() || !field.marks.indexed) continue;
-            auto select = db.prepare("SELECT id FROM \"" + kind->name + "\" WHERE \"" + column_of(field) + "\" = ? AND status & 8 = 0");
+            if (field.type.shape != Shape::reference || field.is_keyed() || !field.marks.indexed)
+                continue;
+            auto select = db.prepare("SELECT id FROM \"" + kind->name + "\" WHERE \"" +
+                                     column_of(field) + "\" = ? AND status & 8 = 0");
             select.bind(1, id);
             while (select.step()) children.push_back(select.id(0));
         }
@@ -103,8 +121,10 @@ RecordStatus Store::status_with_children(const RecordId& id) const {
         if (gravity(status.state) > gravity(whole.state)) whole.state = status.state;
         whole.conflict |= status.conflict;
         whole.reasons.insert(whole.reasons.end(), status.reasons.begin(), status.reasons.end());
-        whole.waits_for.insert(whole.waits_for.end(), status.waits_for.begin(), status.waits_for.end());
-        for (const RecordId& grandchild : children_of(reading.db, child)) open.push_back(grandchild);
+        whole.waits_for.insert(whole.waits_for.end(), status.waits_for.begin(),
+                               status.waits_for.end());
+        for (const RecordId& grandchild : children_of(reading.db, child))
+            open.push_back(grandchild);
     }
     return whole;
 }
@@ -117,13 +137,16 @@ Overview Store::overview() const {
     o.sent = count_of(db, "SELECT COUNT(*) FROM bundle WHERE state = 2");
     o.refused = count_of(db, "SELECT COUNT(*) FROM bundle WHERE state = 3");
     o.waiting = count_of(db,
-                         "WITH RECURSIVE held(id) AS (SELECT id FROM bundle WHERE state IN (0, 3) OR (state = 1 AND later_run > 0)"
+                         "WITH RECURSIVE held(id) AS (SELECT id FROM bundle WHERE state IN (0, 3) "
+                         "OR (state = 1 AND later_run > 0)"
                          "  UNION SELECT n.bundle FROM needs n JOIN held h ON n.needed = h.id)"
                          "SELECT COUNT(*) FROM bundle b JOIN held USING(id) WHERE b.state = 1");
     o.queued = count_of(db, "SELECT COUNT(*) FROM bundle WHERE state = 1") - o.waiting;
     auto earliest = db.prepare(
-        "SELECT MIN(captured_at) FROM bundle WHERE state <> 0 AND NOT (state = 2 AND verdict IS 1)");
-    if (earliest.step() && !earliest.is_null(0)) o.unreceived_since = Instant::unpack(earliest.integer(0));
+        "SELECT MIN(captured_at) FROM bundle WHERE state <> 0 AND NOT (state = 2 AND verdict IS "
+        "1)");
+    if (earliest.step() && !earliest.is_null(0))
+        o.unreceived_since = Instant::unpack(earliest.integer(0));
     if (const auto last = meta_integer(db, "last_sync")) o.last_sync = Instant::unpack(*last);
     if (const auto identity = stored_identity(db)) {
         o.enrolled = true;
@@ -134,7 +157,8 @@ Overview Store::overview() const {
     }
     o.rep = author(db);
     static constexpr char kDigits[] = "0123456789abcdef";
-    for (int shift = 60; shift >= 0; shift -= 4) o.file_id += kDigits[(core_->file() >> shift) & 15];
+    for (int shift = 60; shift >= 0; shift -= 4)
+        o.file_id += kDigits[(core_->file() >> shift) & 15];
     o.conflicts = conflicts().size();
     return o;
 }

@@ -9,7 +9,8 @@
 
 namespace rapport {
 
-/// The conversation of one device with its server, without I/O: plain archives out, plain archives in.
+/// The conversation of one device with its server, without I/O: plain archives out, plain archives
+/// in.
 ///
 /// Ownership: borrows its Store.  Thread-safety: confined.
 class Session {
@@ -24,13 +25,14 @@ public:
     std::string next_request();
 
     struct Step {
-        bool counted = false;         ///< false: not the reply to the request in flight; ignored
-        bool done = false;            ///< heads reached and nothing more to send
+        bool counted = false;  ///< false: not the reply to the request in flight; ignored
+        bool done = false;     ///< heads reached and nothing more to send
         bool needs_recovery = false;
         std::size_t page_records = 0;  ///< that this page brought, visible or staged
         Settled settled;
     };
-    /// Takes a reply. Throws Error(protocol_violated) for bytes that are no reply; nothing was changed then.
+    /// Takes a reply. Throws Error(protocol_violated) for bytes that are no reply; nothing was
+    /// changed then.
     Step take_reply(std::string_view archive);
 
     /// Bundles that could be sent now.

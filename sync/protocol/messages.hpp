@@ -20,7 +20,9 @@ struct Entry {
     std::uint64_t id = 0;
     std::uint64_t tag = 0;
     template <class A>
-    void serialize(A& a) { a(id, tag); }
+    void serialize(A& a) {
+        a(id, tag);
+    }
     friend bool operator==(const Entry&, const Entry&) = default;
 };
 
@@ -28,8 +30,8 @@ struct Request {
     std::uint32_t version = kVersionMax;
     std::uint8_t kind = 0;  ///< 0 normal, 1 recover, 2 fork
     std::uint64_t writer = 0;
-    Entry last;             ///< the device's newest entry; zeros: none
-    std::uint64_t next = 0; ///< this sync
+    Entry last;              ///< the device's newest entry; zeros: none
+    std::uint64_t next = 0;  ///< this sync
     std::uint32_t limits_version = 0;
     std::vector<std::string> bundles;
     // Only when kind is recover or fork:
@@ -52,7 +54,9 @@ struct Reason {
     RecordId record;
     std::string field, code, sentence;
     template <class A>
-    void serialize(A& a) { a(record, field, code, sentence); }
+    void serialize(A& a) {
+        a(record, field, code, sentence);
+    }
     friend bool operator==(const Reason&, const Reason&) = default;
 };
 struct BundleVerdict {
@@ -60,7 +64,9 @@ struct BundleVerdict {
     Verdict verdict = Verdict::applied;
     std::vector<Reason> reasons;
     template <class A>
-    void serialize(A& a) { a(counter, verdict, reasons); }
+    void serialize(A& a) {
+        a(counter, verdict, reasons);
+    }
     friend bool operator==(const BundleVerdict&, const BundleVerdict&) = default;
 };
 struct Departed {
@@ -69,14 +75,18 @@ struct Departed {
     std::uint64_t move = 0;
     std::string scope;
     template <class A>
-    void serialize(A& a) { a(kind, id, move, scope); }
+    void serialize(A& a) {
+        a(kind, id, move, scope);
+    }
     friend bool operator==(const Departed&, const Departed&) = default;
 };
 struct Author {
     std::uint64_t writer = 0;
     std::string name;
     template <class A>
-    void serialize(A& a) { a(writer, name); }
+    void serialize(A& a) {
+        a(writer, name);
+    }
     friend bool operator==(const Author&, const Author&) = default;
 };
 
@@ -87,11 +97,11 @@ enum class Outcome : std::uint8_t {
 
 struct Reply {
     Outcome outcome = Outcome::ok;
-    std::uint64_t next = 0;          ///< echo
-    std::int64_t server_time_ms = 0; ///< Unix milliseconds
+    std::uint64_t next = 0;           ///< echo
+    std::int64_t server_time_ms = 0;  ///< Unix milliseconds
     // ok:
-    std::uint64_t tag = 0;           ///< 0: this sync left no entry
-    std::string cursor;              ///< only with an entry
+    std::uint64_t tag = 0;  ///< 0: this sync left no entry
+    std::string cursor;     ///< only with an entry
     std::uint64_t receipt = 0;
     bool checkpoint = true;
     std::vector<BundleVerdict> verdicts;
@@ -99,8 +109,9 @@ struct Reply {
     std::vector<Departed> departures;
     std::vector<RecordId> not_yours;
     std::vector<Author> authors;
-    std::vector<std::string> scopes;   ///< when an entry is left and they may have changed; else empty
-    std::optional<Limits> limits;      ///< when the request named another version
+    std::vector<std::string>
+        scopes;                    ///< when an entry is left and they may have changed; else empty
+    std::optional<Limits> limits;  ///< when the request named another version
     // mismatch:
     std::vector<Entry> entries;
 
@@ -108,17 +119,20 @@ struct Reply {
     void serialize(A& a) {
         a(outcome, next, server_time_ms);
         if (outcome == Outcome::ok)
-            a(tag, cursor, receipt, checkpoint, verdicts, records, departures, not_yours, authors, scopes, limits);
+            a(tag, cursor, receipt, checkpoint, verdicts, records, departures, not_yours, authors,
+              scopes, limits);
         else
             a(entries);
     }
     friend bool operator==(const Reply&, const Reply&) = default;
 };
 
-/// A message as an HTTP body: 1 byte form (0 identity, 1 zstd), 4 bytes length and 4 bytes checksum of the plain archive,
-/// both little endian, then the archive or its zstd frame (window <= 1 MiB). Small bodies stay as they are.
+/// A message as an HTTP body: 1 byte form (0 identity, 1 zstd), 4 bytes length and 4 bytes checksum
+/// of the plain archive, both little endian, then the archive or its zstd frame (window <= 1 MiB).
+/// Small bodies stay as they are.
 std::string pack(std::string_view archive);
-/// Throws Error(protocol_violated), or limit_exceeded when the plain archive is larger than `bytes_max`.
+/// Throws Error(protocol_violated), or limit_exceeded when the plain archive is larger than
+/// `bytes_max`.
 std::string unpack(std::string_view body, std::size_t bytes_max);
 
 }  // namespace rapport::protocol

@@ -111,7 +111,6 @@ std::string joined(const std::vector<std::string>& parts, const char* with) {
 }
 
 // ---- rights
-// ---------------------------------------------------------------------------------------------------------
 
 int invite_rep(const Host& host, const Members& in, Answer& out) {
     Invitee invitee;
@@ -223,7 +222,6 @@ int revoke_device(const Host& host, const Members& in, Answer& out) {
 }
 
 // ---- files
-// ----------------------------------------------------------------------------------------------------------
 
 /// Lines of a text file with their numbers. A line above the bound comes out empty with `too_long`
 /// set, so that memory stays flat whatever the file holds.
@@ -603,7 +601,6 @@ int accept_file(const Host& host, const Members& in, Answer& out) {
 }
 
 // ---- looking at it
-// --------------------------------------------------------------------------------------------------
 
 int show_stats(const Host& host, const Members&, Answer& out) {
     out.columns({"tenant", "what", "name", "number"});

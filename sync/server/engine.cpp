@@ -12,8 +12,10 @@ namespace rapport::server {
 namespace {
 
 constexpr std::size_t kEntriesMax = 8;  // entries either side keeps
-constexpr std::size_t kAnswersMax = 64;  // to one request: the device may hold the tag of any of them
-constexpr std::int64_t kSeenEveryMs = 5 * 60'000;  // how exact `last_seen_ms` is: a poll costs no write
+constexpr std::size_t kAnswersMax =
+    64;  // to one request: the device may hold the tag of any of them
+constexpr std::int64_t kSeenEveryMs =
+    5 * 60'000;  // how exact `last_seen_ms` is: a poll costs no write
 constexpr std::int64_t kAheadMsMax =
     5 * 60 * 1000;  // a stamp further ahead of server time than this is replaced
 

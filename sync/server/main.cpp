@@ -65,7 +65,6 @@ void write_port_file(const std::string& path, std::uint16_t port) {
 }
 
 // ---- serve
-// ----------------------------------------------------------------------------------------------------------
 
 int serve(const std::string& path, const http::ListenerOptions& options,
           const std::string& port_file) {
@@ -108,7 +107,6 @@ int serve(const std::string& path, const http::ListenerOptions& options,
 }
 
 // ---- administration
-// -------------------------------------------------------------------------------------------------
 
 /// Prints the answer of a command as it comes.
 class Printer {

@@ -14,27 +14,31 @@
 /// What the engine needs of a database. SQLite is the embedded default; nothing in it is SQLite's.
 namespace rapport::server {
 
-/// One entry of the list that both sides keep: a sync id with the tags it was answered under and the cursor of each answer.
+/// One entry of the list that both sides keep: a sync id with the tags it was answered under and
+/// the cursor of each answer.
 struct ServerEntry {
     std::uint64_t id = 0;
     std::uint64_t receipt = 0;
-    struct Answer { std::uint64_t tag = 0; std::string cursor; };
+    struct Answer {
+        std::uint64_t tag = 0;
+        std::string cursor;
+    };
     std::vector<Answer> answers;  ///< oldest first
 };
 
 struct Device {
     std::string tenant;
-    std::uint64_t writer = 0;       ///< unique over all tenants
-    std::uint64_t parent = 0;       ///< writer it was forked from; 0 = none
-    std::string rep;                ///< user name
+    std::uint64_t writer = 0;  ///< unique over all tenants
+    std::uint64_t parent = 0;  ///< writer it was forked from; 0 = none
+    std::string rep;           ///< user name
     Role role = Role::rep;
     std::vector<std::string> scopes;
-    std::string credential_hash;    ///< hex SHA-256 of the bearer secret
+    std::string credential_hash;  ///< hex SHA-256 of the bearer secret
     bool revoked = false;
     std::uint64_t receipt = 0;
     std::vector<ServerEntry> entries;  ///< oldest first, at most 8
     std::int64_t enrolled_at_ms = 0, last_seen_ms = 0;
-    std::string file_id;            ///< as the device named itself at enrolment
+    std::string file_id;  ///< as the device named itself at enrolment
 };
 
 struct StoredVerdict {
@@ -44,14 +48,14 @@ struct StoredVerdict {
 
 /// A record with what the centre knows about it beside its fields.
 struct StoredRecord {
-    RecordState state;               ///< with captures
-    RecordId root;                   ///< the customer it hangs on; nil if none
-    RecordId subject;                ///< its subject_id; nil if none
-    std::uint64_t position = 0;      ///< in its scope's stream
-    std::uint64_t commit = 0;        ///< in the tenant's feed
-    std::string event;               ///< of the feed line: created, changed
-    std::string bundle;              ///< `<writer>.<counter>` of the bundle that changed it last
-    std::string author;              ///< who changed it last
+    RecordState state;           ///< with captures
+    RecordId root;               ///< the customer it hangs on; nil if none
+    RecordId subject;            ///< its subject_id; nil if none
+    std::uint64_t position = 0;  ///< in its scope's stream
+    std::uint64_t commit = 0;    ///< in the tenant's feed
+    std::string event;           ///< of the feed line: created, changed
+    std::string bundle;          ///< `<writer>.<counter>` of the bundle that changed it last
+    std::string author;          ///< who changed it last
     std::int64_t received_at_ms = 0;
 };
 
@@ -94,8 +98,8 @@ struct ApiKey {
     bool revoked = false;
 };
 
-/// One open transaction: everything read is one snapshot, everything written is durable when commit() returns and gone
-/// when it is destroyed without.  Confined.
+/// One open transaction: everything read is one snapshot, everything written is durable when
+/// commit() returns and gone when it is destroyed without.  Confined.
 class Transaction {
 public:
     virtual ~Transaction() = default;
@@ -117,29 +121,37 @@ public:
     // bundles
     virtual std::optional<StoredVerdict> verdict(std::uint64_t writer, std::uint64_t counter) = 0;
     /// `bytes` is the bundle as it came, kept with its verdict.
-    virtual void save_verdict(std::uint64_t writer, std::uint64_t counter, const StoredVerdict& verdict,
-                              std::string_view bytes, std::int64_t received_at_ms) = 0;
+    virtual void save_verdict(std::uint64_t writer, std::uint64_t counter,
+                              const StoredVerdict& verdict, std::string_view bytes,
+                              std::int64_t received_at_ms) = 0;
 
     // records and streams
     virtual std::optional<StoredRecord> record(const std::string& tenant, const RecordId& id) = 0;
-    /// Moves the record to the head of its scope's stream (position = ++head) and of the tenant's feed (commit as given).
+    /// Moves the record to the head of its scope's stream (position = ++head) and of the tenant's
+    /// feed (commit as given).
     virtual void save(const std::string& tenant, StoredRecord& record) = 0;
     virtual std::vector<Stream> streams(const std::string& tenant) = 0;
     /// Records of a stream after a position, in position order.
-    virtual std::vector<StoredRecord> changed(const std::string& tenant, const std::string& scope, std::uint64_t after,
-                                              std::size_t limit) = 0;
-    virtual std::vector<StoredDeparture> departed(const std::string& tenant, const std::string& scope,
-                                                  std::uint64_t after, std::size_t limit) = 0;
-    /// Puts the departure at the head of the stream it left (position = ++head) and into the feed (commit as given).
+    virtual std::vector<StoredRecord> changed(const std::string& tenant, const std::string& scope,
+                                              std::uint64_t after, std::size_t limit) = 0;
+    virtual std::vector<StoredDeparture> departed(const std::string& tenant,
+                                                  const std::string& scope, std::uint64_t after,
+                                                  std::size_t limit) = 0;
+    /// Puts the departure at the head of the stream it left (position = ++head) and into the feed
+    /// (commit as given).
     virtual void save(const std::string& tenant, StoredDeparture& departure) = 0;
     /// Records of a kind whose subject_id is `subject`.
-    virtual std::vector<RecordId> with_subject(const std::string& tenant, const RecordId& subject, std::uint16_t kind) = 0;
+    virtual std::vector<RecordId> with_subject(const std::string& tenant, const RecordId& subject,
+                                               std::uint16_t kind) = 0;
     /// Records that link to `target` in a set or register the engine registered with save_links.
     virtual std::vector<RecordId> linking_to(const std::string& tenant, const RecordId& target) = 0;
-    virtual void save_links(const std::string& tenant, const RecordId& from, const std::vector<RecordId>& targets) = 0;
-    virtual std::optional<RecordId> by_external_id(const std::string& tenant, std::uint16_t kind, const std::string& system,
+    virtual void save_links(const std::string& tenant, const RecordId& from,
+                            const std::vector<RecordId>& targets) = 0;
+    virtual std::optional<RecordId> by_external_id(const std::string& tenant, std::uint16_t kind,
+                                                   const std::string& system,
                                                    const std::string& id) = 0;
-    virtual void save_external_ids(const std::string& tenant, std::uint16_t kind, const RecordId& record,
+    virtual void save_external_ids(const std::string& tenant, std::uint16_t kind,
+                                   const RecordId& record,
                                    const std::vector<std::pair<std::string, std::string>>& ids) = 0;
     /// Next value of a named sequence of the tenant, from 1.
     virtual std::uint64_t next_number(const std::string& tenant, const std::string& sequence) = 0;
@@ -151,7 +163,8 @@ public:
     /// The number of the next commit of the tenant's feed; raised at once.
     virtual std::uint64_t next_commit(const std::string& tenant) = 0;
     /// Whole commits after `after` in order, at least one, until `records_min` records are there.
-    virtual std::vector<StoredRecord> feed(const std::string& tenant, std::uint64_t after, std::size_t records_min) = 0;
+    virtual std::vector<StoredRecord> feed(const std::string& tenant, std::uint64_t after,
+                                           std::size_t records_min) = 0;
 
     virtual std::uint64_t count(const std::string& tenant, std::uint16_t kind) = 0;
     virtual std::vector<std::string> tenants() = 0;

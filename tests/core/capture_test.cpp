@@ -18,7 +18,8 @@ struct Pocket {
     Replica replica{store};
 
     explicit Pocket(Role role = Role::rep) {
-        replica.enrol({"http://127.0.0.1", "default", "R17", role, {"territory/DE-50"}, 77, "secret"});
+        replica.enrol(
+            {"http://127.0.0.1", "default", "R17", role, {"territory/DE-50"}, 77, "secret"});
     }
     Id<Customer> customer(const std::string& name = "Molkerei Nord") {
         Customer c;
@@ -34,12 +35,14 @@ struct Pocket {
         in.next = out.next;
         in.checkpoint = in.leaves_entry = true;
         in.tag = 1;
-        for (const std::string& bytes : out.bundles) in.verdicts.push_back({decode_bundle(bytes).counter, Verdict::applied, {}});
+        for (const std::string& bytes : out.bundles)
+            in.verdicts.push_back({decode_bundle(bytes).counter, Verdict::applied, {}});
         REQUIRE(replica.settle(in));
     }
     std::vector<Bundle> frozen() {
         std::vector<Bundle> bundles;
-        for (const std::string& bytes : replica.compose({}).bundles) bundles.push_back(decode_bundle(bytes));
+        for (const std::string& bytes : replica.compose({}).bundles)
+            bundles.push_back(decode_bundle(bytes));
         return bundles;
     }
 };
@@ -114,7 +117,9 @@ TEST_CASE("a frozen bundle is sent again byte for byte and later edits form a ne
     CHECK(write->over_own.size() == 1);
 }
 
-TEST_CASE("a bundle of several records never takes a later edit, and keeps its own copy of what that overwrites") {
+TEST_CASE(
+    "a bundle of several records never takes a later edit, and keeps its own copy of what that "
+    "overwrites") {
     Pocket phone;
     Bundling bundle = phone.store.bundle();
     Customer c;
@@ -139,7 +144,8 @@ TEST_CASE("an edit does not join an older bundle when a later one carries the fi
     phone.confirm_all();
     CHECK(phone.store.edit(a).set(&Customer::website, "https://eins.example").save());
     const std::vector<RecordEdit> both{
-        phone.store.edit(a).set(&Customer::name, "A2").record_edit(), phone.store.edit(b).set(&Customer::name, "B2").record_edit()};
+        phone.store.edit(a).set(&Customer::name, "A2").record_edit(),
+        phone.store.edit(b).set(&Customer::name, "B2").record_edit()};
     CHECK(phone.store.commit(both));
     CHECK(phone.store.overview().queued == 2);
     CHECK(phone.store.edit(a).set(&Customer::name, "A3").save());
@@ -173,10 +179,12 @@ TEST_CASE("a rep raises a severity and cannot lower what is confirmed; quality c
             phone.replica.enrol(identity);
         }
         CHECK(phone.store.edit(id).set(&Complaint::severity, Severity::critical).save());
-        const Captured lowered = phone.store.edit(id).set(&Complaint::severity, Severity::minor).save();
+        const Captured lowered =
+            phone.store.edit(id).set(&Complaint::severity, Severity::minor).save();
         CHECK(static_cast<bool>(lowered) == (role == Role::qm));
         if (role == Role::rep) CHECK(lowered.refusals.at(0).code == "not_lowerable");
-        CHECK(phone.store.read(id)->severity == (role == Role::qm ? Severity::minor : Severity::critical));
+        CHECK(phone.store.read(id)->severity ==
+              (role == Role::qm ? Severity::minor : Severity::critical));
     }
 }
 
@@ -197,7 +205,8 @@ TEST_CASE("sets add and remove elements, maps write keys") {
     PerKey<Text<2000>> ext;
     ext.entries = {{"route", "A"}, {"day", "Mo"}};
     CHECK(phone.store.edit(id).set(&Customer::ext, ext).save());
-    CHECK(phone.store.edit(id).put(&Customer::ext, "route", "B").take(&Customer::ext, "day").save());
+    CHECK(
+        phone.store.edit(id).put(&Customer::ext, "route", "B").take(&Customer::ext, "day").save());
     CHECK(phone.store.read(id)->ext.entries == std::map<std::string, Text<2000>>{{"route", "B"}});
 }
 
@@ -216,7 +225,8 @@ TEST_CASE("a bundle over the published limits is refused at capture") {
     CHECK(phone.store.overview().queued == 1);
 }
 
-TEST_CASE("a refused bundle waits for an edit, its dependants wait for it, and all go again in order") {
+TEST_CASE(
+    "a refused bundle waits for an edit, its dependants wait for it, and all go again in order") {
     Pocket phone;
     Bundling bundle = phone.store.bundle();
     Customer c;
@@ -233,7 +243,9 @@ TEST_CASE("a refused bundle waits for an edit, its dependants wait for it, and a
     in.next = out.next;
     in.checkpoint = in.leaves_entry = true;
     in.tag = 1;
-    in.verdicts = {{1, Verdict::refused, {{customer, "name", "taken", "The name is taken."}}}, {2, Verdict::later, {}}, {3, Verdict::later, {}}};
+    in.verdicts = {{1, Verdict::refused, {{customer, "name", "taken", "The name is taken."}}},
+                   {2, Verdict::later, {}},
+                   {3, Verdict::later, {}}};
     REQUIRE(phone.replica.settle(in)->refused == 1);
 
     CHECK(phone.store.status(customer).state == SyncState::refused);
@@ -296,7 +308,8 @@ TEST_CASE("threads capture, read and observe one store at a time of their own") 
     Pocket phone;
     const Id<Customer> customer = phone.customer();
     std::atomic<int> told{0};
-    const Subscription subscription = phone.store.observe({&kind_of<Complaint>()}, [&](const Changes&) { ++told; });
+    const Subscription subscription =
+        phone.store.observe({&kind_of<Complaint>()}, [&](const Changes&) { ++told; });
     std::vector<std::thread> threads;
     for (int t = 0; t < 3; ++t)
         threads.emplace_back([&] {

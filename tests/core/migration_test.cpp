@@ -55,7 +55,8 @@ TEST_CASE("a file of the first format opens, reads, and its unsent work still go
     Store store = Store::open(golden_file(folder));
     check_content(store);
     Replica replica(store);
-    replica.enrol({"http://127.0.0.1", "default", "R17", Role::rep, {"territory/DE-50"}, 77, "secret"});
+    replica.enrol(
+        {"http://127.0.0.1", "default", "R17", Role::rep, {"territory/DE-50"}, 77, "secret"});
     const Outgoing out = replica.compose({});
     REQUIRE(out.bundles.size() == 2);
     CHECK(decode_bundle(out.bundles[0]).changes.size() == 1);
@@ -64,9 +65,10 @@ TEST_CASE("a file of the first format opens, reads, and its unsent work still go
 
 TEST_CASE("a file without the kinds and fields of this build gets them, and keeps what it has") {
     const TempDir folder;
-    const std::string path = golden_file(folder,
-                                         "DROP TABLE loop_task; DROP TABLE task;"
-                                         "ALTER TABLE complaint DROP COLUMN reply_text; ALTER TABLE customer DROP COLUMN vat_id;");
+    const std::string path = golden_file(
+        folder,
+        "DROP TABLE loop_task; DROP TABLE task;"
+        "ALTER TABLE complaint DROP COLUMN reply_text; ALTER TABLE customer DROP COLUMN vat_id;");
     Store store = Store::open(path);
     check_content(store);
     Customer added;

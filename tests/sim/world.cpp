@@ -9,8 +9,12 @@
 
 namespace rapport::sim {
 
-Device::Device(World& world, std::string name_, const std::string& path, const Identity& identity, std::uint64_t seed)
-    : name(std::move(name_)), environment(world.now_ms(), seed), writer(identity.writer), path_(path) {
+Device::Device(World& world, std::string name_, const std::string& path, const Identity& identity,
+               std::uint64_t seed)
+    : name(std::move(name_)),
+      environment(world.now_ms(), seed),
+      writer(identity.writer),
+      path_(path) {
     restart();
     Replica(*store).enrol(identity);
 }
@@ -26,7 +30,10 @@ void Device::restart() {
 }
 
 World::World(const WorldOptions& options)
-    : faults(options.faults), options_(options), random_(options.seed), server_environment_(now_ms_, options.seed ^ 0x5EEDULL),
+    : faults(options.faults),
+      options_(options),
+      random_(options.seed),
+      server_environment_(now_ms_, options.seed ^ 0x5EEDULL),
       storage_(server::open_sqlite_storage(folder_.file("server.db"))),
       engine_(std::make_unique<server::Engine>(*storage_, server_environment_, options.limits)) {}
 
@@ -46,7 +53,8 @@ Device& World::device(const std::string& rep, Role role, std::vector<std::string
     transaction->commit();
     const Identity identity{"memory:", "default", rep, role, std::move(scopes), writer, "secret"};
     const std::string name = rep + "-" + std::to_string(devices_.size());
-    devices_.push_back(std::make_unique<Device>(*this, name, folder_.file(name + ".rapport"), identity, random_()));
+    devices_.push_back(std::make_unique<Device>(*this, name, folder_.file(name + ".rapport"),
+                                                identity, random_()));
     return *devices_.back();
 }
 
@@ -107,7 +115,8 @@ void World::step() {
     if (at > 0) ++struck["out of order"];
     Message message = network_[at];
     network_.erase(network_.begin() + static_cast<std::ptrdiff_t>(at));
-    if (!devices_[message.device]->online || happens(message.to_server ? faults.lose_request : faults.lose_reply)) {
+    if (!devices_[message.device]->online ||
+        happens(message.to_server ? faults.lose_request : faults.lose_reply)) {
         ++struck[message.to_server ? "request lost" : "reply lost"];
         return;
     }
@@ -135,7 +144,8 @@ void World::settle() {
                 REQUIRE_MESSAGE(requests < 1000, device.name, " never gets done");
                 pass(20);
                 const auto answer = engine_->sync({device.writer, device.session->next_request()});
-                REQUIRE_MESSAGE(answer.error_code.empty(), answer.error_code, ": ", answer.error_sentence);
+                REQUIRE_MESSAGE(answer.error_code.empty(), answer.error_code, ": ",
+                                answer.error_sentence);
                 const Session::Step step = device.session->take_reply(answer.archive);
                 REQUIRE(step.counted);
                 REQUIRE_FALSE(step.needs_recovery);
@@ -161,7 +171,9 @@ std::vector<std::string> World::differences() {
         for (const server::Stream& stream : transaction->streams("default")) {
             bool subscribed = stream.scope == "global" || stream.scope == "rep/" + row->rep;
             for (const std::string& scope : row->scopes)
-                subscribed |= scope.back() == '*' ? stream.scope.rfind(scope.substr(0, scope.size() - 1), 0) == 0 : stream.scope == scope;
+                subscribed |= scope.back() == '*'
+                                  ? stream.scope.rfind(scope.substr(0, scope.size() - 1), 0) == 0
+                                  : stream.scope == scope;
             if (!subscribed) continue;
             for (const auto& stored : transaction->changed("default", stream.scope, 0, 1'000'000)) {
                 const Kind* kind = kind_numbered(stored.state.kind);
@@ -178,8 +190,12 @@ std::vector<std::string> World::differences() {
                 }
                 const Store::Core::Reading reading(device->store->core());
                 const auto held = load_row(reading.db, stored.state.id);
-                if (!held) found.push_back(device->name + " lacks " + kind->name + " " + stored.state.id.text());
-                else if (!(held->confirmed == expected)) found.push_back(device->name + " holds another state of " + kind->name + " " + stored.state.id.text());
+                if (!held)
+                    found.push_back(device->name + " lacks " + kind->name + " " +
+                                    stored.state.id.text());
+                else if (!(held->confirmed == expected))
+                    found.push_back(device->name + " holds another state of " + kind->name + " " +
+                                    stored.state.id.text());
             }
         }
         for (const Kind* kind : all_kinds()) {
@@ -188,7 +204,8 @@ std::vector<std::string> World::differences() {
             query.limit = 1000;
             for (Page page = device->store->query(query);; page = device->store->query(query)) {
                 for (const Record& record : page.records)
-                    if (!in_scope.contains(record.id) && device->store->status(record.id).state == SyncState::confirmed)
+                    if (!in_scope.contains(record.id) &&
+                        device->store->status(record.id).state == SyncState::confirmed)
                         found.push_back(device->name + " shows a record out of its scope");
                 if (page.next.empty()) break;
                 query.after = page.next;

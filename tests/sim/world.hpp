@@ -15,15 +15,18 @@
 #include "server/engine.hpp"
 #include "support/temp_dir.hpp"
 
-/// Devices and a server in one thread, from one seed: the production store, session and engine over a simulated network and
-/// simulated clocks. The same seed gives the same run.
+/// Devices and a server in one thread, from one seed: the production store, session and engine over
+/// a simulated network and simulated clocks. The same seed gives the same run.
 namespace rapport::sim {
 
 /// A clock that moves only when told, and chance from a seed. Each device has its own skew.
 class SimulatedEnvironment : public Environment {
 public:
-    SimulatedEnvironment(const std::int64_t& world_ms, std::uint64_t seed) : world_ms_(world_ms), random_(seed) {}
-    Instant now() override { return Instant(TimePoint(Milliseconds(world_ms_ + skew_ms)), std::chrono::minutes(60)); }
+    SimulatedEnvironment(const std::int64_t& world_ms, std::uint64_t seed)
+        : world_ms_(world_ms), random_(seed) {}
+    Instant now() override {
+        return Instant(TimePoint(Milliseconds(world_ms_ + skew_ms)), std::chrono::minutes(60));
+    }
     void random(std::span<std::uint8_t> out) override {
         for (auto& byte : out) byte = static_cast<std::uint8_t>(random_());
     }
@@ -37,7 +40,8 @@ private:
 /// How often the network does what, each 0 .. 1 per message.
 struct Faults {
     double lose_request = 0, lose_reply = 0;
-    double repeat = 0;  ///< a request is delivered and stays in the network, to be delivered again at any later time
+    double repeat = 0;  ///< a request is delivered and stays in the network, to be delivered again
+                        ///< at any later time
     double delay = 0;   ///< a message stays for a later step, perhaps after its successor
     double cut = 0;     ///< a body arrives short
 };
@@ -47,7 +51,8 @@ class World;
 /// One device file and its conversation.
 class Device {
 public:
-    Device(World& world, std::string name, const std::string& path, const Identity& identity, std::uint64_t seed);
+    Device(World& world, std::string name, const std::string& path, const Identity& identity,
+           std::uint64_t seed);
 
     template <class K>
     Id<K> capture(const K& record) {
@@ -56,9 +61,13 @@ public:
         return id;
     }
     template <class K>
-    Edit<K> edit(const Id<K>& id) { return store->edit(id); }
+    Edit<K> edit(const Id<K>& id) {
+        return store->edit(id);
+    }
     template <class K>
-    K read(const Id<K>& id) const { return store->read(id).value_or(K{}); }
+    K read(const Id<K>& id) const {
+        return store->read(id).value_or(K{});
+    }
     /// Closes the file and opens it again, as after a kill: whatever was only in memory is gone.
     void restart();
 
@@ -89,26 +98,31 @@ public:
     /// Phone and tablet of one rep.
     std::pair<Device&, Device&> pair(const std::string& territory, const std::string& rep = "R17");
 
-    /// One customer in the territory, known to the server and, after settle(), to all devices of the territory.
+    /// One customer in the territory, known to the server and, after settle(), to all devices of
+    /// the territory.
     Id<Customer> customer(Device& by, const std::string& name = "Molkerei Nord");
 
     void cut(Device& device) { device.online = false; }
-    void heal() { for (auto& d : devices_) d->online = true; }
+    void heal() {
+        for (auto& d : devices_) d->online = true;
+    }
     /// Lets time pass.
     void pass(std::int64_t ms) { now_ms_ += ms; }
 
-    /// One thing happens: a device sends, or the network delivers, loses, repeats or holds a message.
+    /// One thing happens: a device sends, or the network delivers, loses, repeats or holds a
+    /// message.
     void step();
-    /// Without faults, until every online device is done and has seen what the others sent. Messages still in the network
-    /// arrive first, late as they are. Fails the test if it does not end.
+    /// Without faults, until every online device is done and has seen what the others sent.
+    /// Messages still in the network arrive first, late as they are. Fails the test if it does not
+    /// end.
     void settle();
     void heal_and_settle() {
         heal();
         settle();
     }
 
-    /// Every device shows exactly what the server holds for it: live values, dots and counters; and no row is out of scope.
-    /// Returns a sentence per difference.
+    /// Every device shows exactly what the server holds for it: live values, dots and counters; and
+    /// no row is out of scope. Returns a sentence per difference.
     std::vector<std::string> differences();
     RecordState server_state(const RecordId& id);
 

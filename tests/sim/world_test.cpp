@@ -24,7 +24,8 @@ Complaint a_complaint(const Id<Customer>& customer, const std::string& words = "
 }
 
 void expect(const Captured& captured) {
-    for (const Refusal& refusal : captured.refusals) FAIL_CHECK(refusal.field << " " << refusal.code << ": " << refusal.sentence);
+    for (const Refusal& refusal : captured.refusals)
+        FAIL_CHECK(refusal.field << " " << refusal.code << ": " << refusal.sentence);
 }
 
 void check_converged(World& world) {
@@ -64,7 +65,8 @@ TEST_CASE("two texts for one field are both kept until somebody who saw them wri
     expect(tablet.edit(leak).set(&Complaint::description, "vom Tablet").save());
     world.settle();
 
-    CHECK(phone.read(leak).description.siblings == std::vector<std::string>{"vom Telefon", "vom Tablet"});
+    CHECK(phone.read(leak).description.siblings ==
+          std::vector<std::string>{"vom Telefon", "vom Tablet"});
     const auto conflicts = phone.store->conflicts();
     REQUIRE(conflicts.size() == 1);
     CHECK(conflicts[0].id == leak.text() + ":description");
@@ -135,7 +137,9 @@ TEST_CASE("a bundle that is refused blocks nobody and goes after it was repaired
     CHECK(north.store->status(other).state == SyncState::confirmed);
     CHECK(north.store->overview().unreceived_since.has_value());
 
-    expect(north.edit(refused).set(&Customer::external_ids, AddWins<ExternalId>{ExternalId{"erp", "4712"}}).save());
+    expect(north.edit(refused)
+               .set(&Customer::external_ids, AddWins<ExternalId>{ExternalId{"erp", "4712"}})
+               .save());
     CHECK(north.store->status(refused).state == SyncState::queued);
     world.settle();
     CHECK(north.store->status(refused).state == SyncState::confirmed);
@@ -157,7 +161,9 @@ TEST_CASE("quality acknowledges and answers, and the rep sees it") {
     expect(office.store->request_state(leak, "assessed", "", {}));
     world.settle();
     CHECK(office.read(leak).state == ComplaintState::assessed);
-    expect(office.store->request_state(leak, "answered", "", {{"decision", "goodwill"}, {"reply_text", "Ersatz kommt am Montag"}}));
+    expect(office.store->request_state(
+        leak, "answered", "",
+        {{"decision", "goodwill"}, {"reply_text", "Ersatz kommt am Montag"}}));
     world.settle();
     CHECK(phone.read(leak).state == ComplaintState::answered);
     CHECK(tablet.read(leak).reply_text == "Ersatz kommt am Montag");
@@ -179,7 +185,11 @@ TEST_CASE("a draft stays on its device through a restart and goes when it is sub
     CHECK(phone.store->status(id).state == SyncState::draft);
     const Captured incomplete = phone.store->submit(id);
     CHECK_FALSE(incomplete);
-    expect(phone.edit(id).set(&Complaint::verbatim, "Naht offen").set(&Complaint::severity, Severity::minor).set(&Complaint::product_text, "Beutel").save());
+    expect(phone.edit(id)
+               .set(&Complaint::verbatim, "Naht offen")
+               .set(&Complaint::severity, Severity::minor)
+               .set(&Complaint::product_text, "Beutel")
+               .save());
     expect(phone.store->submit(id));
     world.settle();
     CHECK(tablet.read(id).verbatim == "Naht offen");
@@ -200,17 +210,19 @@ TEST_CASE("nobody receives what is not theirs") {
 
 namespace {
 
-// What an ordinary edit has seen: while the field is pending, only the pending value (a pull never adds to what an edit
-// overwrites), else what the field shows.
+// What an ordinary edit has seen: while the field is pending, only the pending value (a pull never
+// adds to what an edit overwrites), else what the field shows.
 Content seen_by_edit(Device& device, const RecordId& id, const Field& field) {
     const Store::Core::Reading reading(device.store->core());
     const auto loaded = load(reading.db, id);
     for (auto change = loaded->pending.rbegin(); change != loaded->pending.rend(); ++change)
-        if (const Write* write = change->write_of(field.number)) return {{"", write->adds.at(0).value}};
+        if (const Write* write = change->write_of(field.number))
+            return {{"", write->adds.at(0).value}};
     return device.store->find(id)->shown(field.name);
 }
 
-// Follows every captured value and what its author's screen had shown, and says at the end what must be live.
+// Follows every captured value and what its author's screen had shown, and says at the end what
+// must be live.
 class Oracle {
 public:
     std::string write(const std::string& field, const Content& screen) {
@@ -231,7 +243,8 @@ public:
             overwritten.insert(seen.begin(), seen.end());
         }
         std::set<std::string> live;
-        std::set_difference(all.begin(), all.end(), overwritten.begin(), overwritten.end(), std::inserter(live, live.begin()));
+        std::set_difference(all.begin(), all.end(), overwritten.begin(), overwritten.end(),
+                            std::inserter(live, live.begin()));
         return live;
     }
 
@@ -253,7 +266,8 @@ void random_history(std::uint64_t seed, std::map<std::string, int>& struck) {
     auto [phone, tablet] = world.pair("territory/DE-50");
     std::vector<Device*> devices{&phone, &tablet};
     if (draw() % 2) devices.push_back(&world.device("M1", Role::mgr, {"territory/*"}));
-    for (Device* device : devices) device->environment.skew_ms = static_cast<std::int64_t>(draw() % 7'200'000) - 3'600'000;
+    for (Device* device : devices)
+        device->environment.skew_ms = static_cast<std::int64_t>(draw() % 7'200'000) - 3'600'000;
     std::vector<Id<Customer>> customers{world.customer(phone, "A"), world.customer(tablet, "B")};
     world.settle();
 
@@ -271,7 +285,8 @@ void random_history(std::uint64_t seed, std::map<std::string, int>& struck) {
             const Field* field = edit.kind->field(name);
             const std::string key = std::to_string(which) + name;
             const Content screen = seen_by_edit(device, customers[which], *field);
-            edit.fields.push_back({field, FieldEdit::Op::set, {{"", Value(oracle.write(key, screen))}}});
+            edit.fields.push_back(
+                {field, FieldEdit::Op::set, {{"", Value(oracle.write(key, screen))}}});
         };
         const std::uint64_t fields = world.chance(3);
         if (fields != 1) write("legal_name");
@@ -280,8 +295,15 @@ void random_history(std::uint64_t seed, std::map<std::string, int>& struck) {
         if (world.chance(4) == 0) {  // a bundle over both customers
             const std::size_t other = 1 - which;
             const std::string key = std::to_string(other) + "remarks";
-            const Content screen = seen_by_edit(device, customers[other], *edit.kind->field("remarks"));
-            edits.push_back({edit.kind, customers[other], false, {}, {{edit.kind->field("remarks"), FieldEdit::Op::set, {{"", Value(oracle.write(key, screen))}}}}});
+            const Content screen =
+                seen_by_edit(device, customers[other], *edit.kind->field("remarks"));
+            edits.push_back({edit.kind,
+                             customers[other],
+                             false,
+                             {},
+                             {{edit.kind->field("remarks"),
+                               FieldEdit::Op::set,
+                               {{"", Value(oracle.write(key, screen))}}}}});
         }
         expect(device.store->commit(edits));
     }
@@ -291,7 +313,8 @@ void random_history(std::uint64_t seed, std::map<std::string, int>& struck) {
         for (const char* name : {"legal_name", "remarks"}) {
             std::set<std::string> live;
             const RecordState state = world.server_state(customers[which]);
-            if (const auto it = state.fields.find(kind_of<Customer>().field(name)->number); it != state.fields.end())
+            if (const auto it = state.fields.find(kind_of<Customer>().field(name)->number);
+                it != state.fields.end())
                 for (const LiveValue& l : it->second.live) live.insert(*l.value.text());
             CHECK(live == oracle.live(std::to_string(which) + name));
         }
@@ -310,6 +333,7 @@ TEST_CASE("devices converge and no word is lost under lost, cut, repeated and la
     for (std::uint64_t seed = from; seed < from + seeds; ++seed) random_history(seed, struck);
     for (const auto& [fault, times] : struck) MESSAGE(fault, ": ", times);
     if (seeds >= 60)
-        for (const char* fault : {"request lost", "reply lost", "request repeated", "out of order", "cut", "reply to another request"})
+        for (const char* fault : {"request lost", "reply lost", "request repeated", "out of order",
+                                  "cut", "reply to another request"})
             CHECK_MESSAGE(struck[fault] > 0, fault);
 }

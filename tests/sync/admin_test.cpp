@@ -229,6 +229,8 @@ TEST_CASE("a handed-over value that differs from the centre's stands beside it")
     CHECK(live() == 2);
     office.run({{"command", "accept"}, {"path", file}});
     CHECK(live() == 2);
+    CHECK(office.storage->begin_read()->devices().size() ==
+          2);  // the phone and one that stands in for it
 }
 
 TEST_CASE("a backup is a whole store and never overwrites a file") {

@@ -545,14 +545,13 @@ TEST_CASE_FIXTURE(Centre, "no device silences another by naming its future write
     Phone phone = this->phone(10, "R17"), tablet = this->phone(11, "R17");
     phone.sync({phone.bundle({phone.customer(kCustomer)})});
     tablet.sync();
-    Change hostile =
-        tablet.change("customer", kCustomer, false, {{"phone", "+4930123456"}});
+    Change hostile = tablet.change("customer", kCustomer, false, {{"phone", "+4930123456"}});
     hostile.writes.front().over.push_back({{10, 1000}, ""});
     const auto r = tablet.sync({tablet.bundle({hostile})});
     CHECK(r.verdicts[0].verdict == Verdict::later);
     CHECK(has_code(r.verdicts[0], "unknown_dot", "phone"));
-    phone.sync({phone.bundle(
-        {phone.change("customer", kCustomer, false, {{"phone", "+4930999999"}})})});
+    phone.sync(
+        {phone.bundle({phone.change("customer", kCustomer, false, {{"phone", "+4930999999"}})})});
     tablet.sync();
     CHECK(show(phone.has.at(kCustomer)).value("phone") == Value("+4930999999"));
 }

@@ -375,6 +375,7 @@ TEST_CASE("whoever is slow is told so and let go") {
     const Reply late = half_a_head.receive();
     CHECK(late.status == 408);
     CHECK(late.has("Connection: close"));
+    CHECK(late.json()["action"] == "retry");
 
     Wire half_a_body(server.service->port());
     half_a_body.send(

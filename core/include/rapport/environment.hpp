@@ -9,8 +9,9 @@
 
 namespace rapport {
 
-/// Where time and chance come from. The library reads neither on its own, so that a fleet of devices and a server can run
-/// in one deterministic test.  Thread-safety: implementations are thread-safe.
+/// Where time and chance come from. The library reads neither on its own, so that a fleet of
+/// devices and a server can run in one deterministic test.  Thread-safety: implementations are
+/// thread-safe.
 class Environment {
 public:
     virtual ~Environment() = default;

@@ -16,21 +16,24 @@
 #include "rapport/role.hpp"
 #include "rapport/value.hpp"
 
-/// The types of which a record kind is made. A field's type says how two offline edits of it meet (its policy), who may
-/// see it (its audience) and whether it is personal data; one `serialize` per kind lists the fields with their numbers.
+/// The types of which a record kind is made. A field's type says how two offline edits of it meet
+/// (its policy), who may see it (its audience) and whether it is personal data; one `serialize` per
+/// kind lists the fields with their numbers.
 namespace rapport {
 
-/// How concurrent writes of a field meet. Never changes for a field number: another policy is another number.
+/// How concurrent writes of a field meet. Never changes for a field number: another policy is
+/// another number.
 enum class Policy : std::uint8_t {
     write_once,   ///< the smallest (stamp, dot) of first values stays; others are a conflict
-    last_writer,  ///< the largest (stamp, dot) shows; a value that lost unseen is a conflict until somebody writes over it
+    last_writer,  ///< the largest (stamp, dot) shows; a value that lost unseen is a conflict until
+                  ///< somebody writes over it
     keep_both,    ///< all concurrent texts show
     add_wins,     ///< a set: an add survives a remove that had not seen it
     per_key,      ///< a map: last writer per key
-    highest,      ///< the highest in the type's order shows; lowering is a command of the roles named
-    lowest,       ///< the lowest shows
-    owned,        ///< only the server writes it
-    absorbing,    ///< once true nothing makes it false
+    highest,    ///< the highest in the type's order shows; lowering is a command of the roles named
+    lowest,     ///< the lowest shows
+    owned,      ///< only the server writes it
+    absorbing,  ///< once true nothing makes it false
 };
 
 /// What a value looks like.
@@ -38,7 +41,23 @@ enum class Shape : std::uint8_t { boolean, integer, text, code, instant, referen
 
 /// The standard a text follows; validation and messages are shared by device and server.
 enum class Format : std::uint8_t {
-    any, line, e164, email, url, country, currency, language, gtin, gln, vat_id, nace, unit, sha256, media_type, scope, name
+    any,
+    line,
+    e164,
+    email,
+    url,
+    country,
+    currency,
+    language,
+    gtin,
+    gln,
+    vat_id,
+    nace,
+    unit,
+    sha256,
+    media_type,
+    scope,
+    name
 };
 
 struct Kind;
@@ -49,9 +68,10 @@ struct TypeInfo {
     Format format = Format::any;
     std::int64_t min = 0;  ///< integer: lowest value
     std::int64_t max = 0;  ///< integer: highest value; text and code: longest in code points
-    std::span<const std::string_view> codes;  ///< code: the known ones in their order; empty = any code
-    std::string_view refers_to;               ///< reference: the kind's name; empty = any kind
-    std::span<const PartInfo> parts;          ///< group
+    std::span<const std::string_view>
+        codes;                        ///< code: the known ones in their order; empty = any code
+    std::string_view refers_to;       ///< reference: the kind's name; empty = any kind
+    std::span<const PartInfo> parts;  ///< group
 };
 struct PartInfo {
     std::string_view name;
@@ -59,7 +79,7 @@ struct PartInfo {
     bool required = false;
 };
 
-// ---- scalar types -------------------------------------------------------------------------------------------------
+// ---- scalar types
 
 /// UTF-8 in NFC, at most `Max` code points; the store normalises on capture.
 template <int Max, Format F = Format::any>
@@ -74,7 +94,7 @@ using Phone = Text<16, Format::e164>;
 using Email = Text<254, Format::email>;
 using Country = Text<2, Format::country>;
 using Currency = Text<3, Format::currency>;
-using Gtin = Text<14, Format::gtin>;  ///< stored as 14 digits
+using Gtin = Text<14, Format::gtin>;      ///< stored as 14 digits
 using FreeCode = Text<40, Format::name>;  ///< a code from a CodeList of the company
 
 /// An integer with its bounds.
@@ -86,7 +106,7 @@ struct Whole {
     operator std::int64_t() const { return value; }
     friend bool operator==(const Whole&, const Whole&) = default;
     template <class I>
-        requires std::is_integral_v<I>
+    requires std::is_integral_v<I>
     friend bool operator==(const Whole& a, I b) { return a.value == b; }
 };
 using Count = Whole<0, 9'007'199'254'740'991>;
@@ -99,14 +119,15 @@ struct AnyId : RecordId {
     AnyId(const RecordId& id) : RecordId(id) {}
 };
 
-/// Specialise with `static constexpr std::string_view list[]`, codes in the order of the enumerators from 0.
+/// Specialise with `static constexpr std::string_view list[]`, codes in the order of the
+/// enumerators from 0.
 template <class E>
 struct CodesOf;
 
 template <class T>
 struct TypeOf;  // info(), to_value(const T&), from_value(const Value&) -> std::optional<T>
 
-// ---- groups -------------------------------------------------------------------------------------------------------
+// ---- groups
 
 template <class T>
 struct Part {
@@ -115,14 +136,18 @@ struct Part {
     bool required;
 };
 template <class T>
-Part<T> part(const char* name, T& member, bool required = false) { return {name, member, required}; }
+Part<T> part(const char* name, T& member, bool required = false) {
+    return {name, member, required};
+}
 
 /// An amount in minor units of its currency; the exponent is the currency's (EUR 2, JPY 0, TND 3).
 struct Money {
     Minor minor;
     Currency currency;
     template <class Archive>
-    void serialize(Archive& a) { a(part("minor", minor, true), part("currency", currency, true)); }
+    void serialize(Archive& a) {
+        a(part("minor", minor, true), part("currency", currency, true));
+    }
     friend bool operator==(const Money&, const Money&) = default;
 };
 /// WGS 84 in units of 1e-7 degree.
@@ -132,25 +157,35 @@ struct Geo {
     std::optional<Whole<0, 1'000'000>> accuracy_m;
     template <class Archive>
     void serialize(Archive& a) {
-        a(part("lat_e7", lat_e7, true), part("lon_e7", lon_e7, true), part("accuracy_m", accuracy_m));
+        a(part("lat_e7", lat_e7, true), part("lon_e7", lon_e7, true),
+          part("accuracy_m", accuracy_m));
     }
     friend bool operator==(const Geo&, const Geo&) = default;
 };
 
-// ---- traits -------------------------------------------------------------------------------------------------------
+// ---- traits
 
 struct Personal {};  ///< personal data: an erasure order removes it
 struct Central {};   ///< never sent to a device
 template <Role... Rs>
-struct SeenBy {};    ///< sent only to devices of these roles
+struct SeenBy {};  ///< sent only to devices of these roles
 
 namespace detail {
 template <class Trait>
-struct TraitOf { static constexpr bool personal = false, central = false; static constexpr Roles seen_by{}; };
+struct TraitOf {
+    static constexpr bool personal = false, central = false;
+    static constexpr Roles seen_by{};
+};
 template <>
-struct TraitOf<Personal> { static constexpr bool personal = true, central = false; static constexpr Roles seen_by{}; };
+struct TraitOf<Personal> {
+    static constexpr bool personal = true, central = false;
+    static constexpr Roles seen_by{};
+};
 template <>
-struct TraitOf<Central> { static constexpr bool personal = false, central = true; static constexpr Roles seen_by{}; };
+struct TraitOf<Central> {
+    static constexpr bool personal = false, central = true;
+    static constexpr Roles seen_by{};
+};
 template <Role... Rs>
 struct TraitOf<SeenBy<Rs...>> {
     static constexpr bool personal = false, central = false;
@@ -158,8 +193,9 @@ struct TraitOf<SeenBy<Rs...>> {
 };
 }  // namespace detail
 
-// ---- fields -------------------------------------------------------------------------------------------------------
-// All of one alignment, so that a struct of fields has no padding in which an unlisted one could hide.
+// ---- fields
+// All of one alignment, so that a struct of fields has no padding in which an unlisted one could
+// hide.
 
 /// One value or none. Assigning sets it; reading an unset one is `std::nullopt`.
 template <class T, Policy P, class... Traits>
@@ -169,7 +205,8 @@ struct alignas(8) Register : std::optional<T> {
     static constexpr Policy kPolicy = P;
     using Base::Base;
     Register() = default;
-    template <class U, class = std::enable_if_t<std::is_convertible_v<U, T> && !std::is_base_of_v<Register, std::decay_t<U>>>>
+    template <class U, class = std::enable_if_t<std::is_convertible_v<U, T> &&
+                                                !std::is_base_of_v<Register, std::decay_t<U>>>>
     Register& operator=(U&& value) {
         Base::operator=(T(std::forward<U>(value)));
         return *this;
@@ -180,7 +217,8 @@ struct alignas(8) Register : std::optional<T> {
     }
 };
 
-/// Without it a comparison of two registers could be one of optionals or one of an optional and its value.
+/// Without it a comparison of two registers could be one of optionals or one of an optional and its
+/// value.
 template <class T, Policy P, class... Traits>
 bool operator==(const Register<T, P, Traits...>& a, const Register<T, P, Traits...>& b) {
     return static_cast<const std::optional<T>&>(a) == static_cast<const std::optional<T>&>(b);
@@ -199,7 +237,8 @@ using Owned = Register<T, Policy::owned, Traits...>;
 template <class... Traits>
 using Absorbing = Register<bool, Policy::absorbing, Traits...>;
 
-/// Longer free text. Concurrent edits are both kept as siblings until a person who saw them writes one text.
+/// Longer free text. Concurrent edits are both kept as siblings until a person who saw them writes
+/// one text.
 template <int Max, class... Traits>
 struct alignas(8) KeepBoth {
     using Element = Text<Max>;
@@ -219,7 +258,9 @@ namespace detail {
 std::string joined(const std::vector<std::string>& siblings);
 }
 template <int Max, class... Traits>
-std::string KeepBoth<Max, Traits...>::text() const { return detail::joined(siblings); }
+std::string KeepBoth<Max, Traits...>::text() const {
+    return detail::joined(siblings);
+}
 
 /// A set in which an add survives a remove that had not seen it.
 template <class T, class... Traits>
@@ -244,14 +285,14 @@ struct alignas(8) PerKey {
     friend bool operator==(const PerKey&, const PerKey&) = default;
 };
 
-// ---- marks of one line in a kind's list ---------------------------------------------------------------------------
+// ---- marks of one line in a kind's list
 
 struct Marks {
-    bool required = false;      ///< must be set to submit
-    bool indexed = false;       ///< the device keeps an index on it
-    bool searched = false;      ///< full text search covers it
-    Roles writers;              ///< roles whose devices may write it; empty = nobody (server only)
-    Roles lowered_by;           ///< roles that may lower a `highest` field
+    bool required = false;  ///< must be set to submit
+    bool indexed = false;   ///< the device keeps an index on it
+    bool searched = false;  ///< full text search covers it
+    Roles writers;          ///< roles whose devices may write it; empty = nobody (server only)
+    Roles lowered_by;       ///< roles that may lower a `highest` field
 
     friend constexpr Marks operator|(Marks a, Marks b) {
         a.required |= b.required;
@@ -283,7 +324,8 @@ struct FieldLine {
     Marks marks;
 };
 
-/// One line of a kind's list: a permanent number, the name every face shows, the member, and its marks.
+/// One line of a kind's list: a permanent number, the name every face shows, the member, and its
+/// marks.
 template <class F>
 FieldLine<F> field(std::uint16_t number, const char* name, F& member, Marks marks = kNoMarks) {
     return {number, name, member, marks};

@@ -12,8 +12,9 @@
 
 namespace rapport {
 
-/// The name of a record: a UUID (RFC 9562), version 7 when a device made it, version 8 when it follows from a natural key.
-/// Ids order by their bytes, so version 7 ids order by the millisecond they were made in.
+/// The name of a record: a UUID (RFC 9562), version 7 when a device made it, version 8 when it
+/// follows from a natural key. Ids order by their bytes, so version 7 ids order by the millisecond
+/// they were made in.
 struct RecordId {
     std::array<std::uint8_t, 16> bytes{};
 
@@ -39,7 +40,8 @@ struct Id : RecordId {
 /// Version 7: 48 bits of `unix_ms`, the rest from `random` (10 bytes).
 RecordId time_ordered_id(std::int64_t unix_ms, std::span<const std::uint8_t, 10> random);
 
-/// Version 8: the same natural key always gives the same id, so a rule that makes a record twice makes it once.
+/// Version 8: the same natural key always gives the same id, so a rule that makes a record twice
+/// makes it once.
 RecordId name_based_id(std::string_view tenant, std::string_view kind, std::string_view key);
 
 }  // namespace rapport

@@ -11,7 +11,8 @@
 
 namespace rapport {
 
-/// One field of a kind, as everything that is written once over all kinds sees it: columns, wire, JSON, merge, validation.
+/// One field of a kind, as everything that is written once over all kinds sees it: columns, wire,
+/// JSON, merge, validation.
 struct Field {
     std::uint16_t number = 0;  ///< permanent, never reused
     std::string name;
@@ -29,7 +30,9 @@ struct Field {
     bool is_set() const { return policy == Policy::add_wins; }
     bool is_keyed() const { return policy == Policy::add_wins || policy == Policy::per_key; }
     /// May a device of `role` receive it?
-    bool visible_to(Role role) const { return !central && (seen_by.empty() || seen_by.contains(role)); }
+    bool visible_to(Role role) const {
+        return !central && (seen_by.empty() || seen_by.contains(role));
+    }
 };
 
 /// Where a record of a kind lives.
@@ -38,21 +41,23 @@ enum class Home : std::uint8_t {
     customer,   ///< the territory of the customer its root field names
     subject,    ///< wherever the record its `subject_id` names lives
     global,
-    person,     ///< `rep/NAME`: of its assignee, else of its author
+    person,  ///< `rep/NAME`: of its assignee, else of its author
 };
 
-/// A record kind: its permanent number, its name in every face, and its fields in the order of their list.
+/// A record kind: its permanent number, its name in every face, and its fields in the order of
+/// their list.
 struct Kind {
     std::uint16_t number = 0;
     std::string name;
     Home home = Home::customer;
-    std::string_view root;    ///< name of the field through which the home is found; empty for global and territory
-    bool append_only = false; ///< rows are only added, never changed by a device
-    Roles creators;           ///< roles whose devices may create one
-    Roles seen_by;            ///< roles whose devices receive it; empty = everybody in scope
-    std::string_view time;    ///< the field that says when it happened, for time queries
+    std::string_view root;  ///< name of the field through which the home is found; empty for global
+                            ///< and territory
+    bool append_only = false;  ///< rows are only added, never changed by a device
+    Roles creators;            ///< roles whose devices may create one
+    Roles seen_by;             ///< roles whose devices receive it; empty = everybody in scope
+    std::string_view time;     ///< the field that says when it happened, for time queries
     std::vector<Field> fields;
-    std::size_t size = 0;     ///< of the struct
+    std::size_t size = 0;  ///< of the struct
 
     const Field* field(std::string_view name) const;
     const Field* field(std::uint16_t number) const;
@@ -67,8 +72,9 @@ const Kind* kind_numbered(std::uint16_t number);
 
 /// Numbers of the common fields every kind has.
 namespace common_field {
-inline constexpr std::uint16_t created_at = 1, created_by = 2, device_id = 3, lang = 4, schema_version = 5, erased = 6,
-                               ext = 7, external_ids = 8, state = 9, state_version = 10;
+inline constexpr std::uint16_t created_at = 1, created_by = 2, device_id = 3, lang = 4,
+                               schema_version = 5, erased = 6, ext = 7, external_ids = 8, state = 9,
+                               state_version = 10;
 inline constexpr std::uint16_t first_own = 16;  ///< a kind's own fields start here
 }  // namespace common_field
 
@@ -78,12 +84,12 @@ inline constexpr std::int64_t kSchemaVersion = 1;
 /// Fields that every kind has; the first base of each kind's struct.
 struct Common {
     WriteOnce<Instant> created_at;
-    WriteOnce<Text<80, Format::line>> created_by;   ///< name of the rep or office user
-    WriteOnce<Text<16, Format::line>> device_id;    ///< the device file, 16 hex digits
-    WriteOnce<Text<35, Format::language>> lang;     ///< BCP 47
+    WriteOnce<Text<80, Format::line>> created_by;  ///< name of the rep or office user
+    WriteOnce<Text<16, Format::line>> device_id;   ///< the device file, 16 hex digits
+    WriteOnce<Text<35, Format::language>> lang;    ///< BCP 47
     WriteOnce<Count> schema_version;
     Absorbing<> erased;
-    PerKey<Text<2000>> ext;                         ///< customer-defined fields
+    PerKey<Text<2000>> ext;  ///< customer-defined fields
 
     template <class Archive>
     void serialize_common(Archive& a) {
@@ -97,12 +103,15 @@ struct Common {
     }
 };
 
-/// {system, id} of a record in another system; unique per tenant and system. Written `@erp:4711` on import.
+/// {system, id} of a record in another system; unique per tenant and system. Written `@erp:4711` on
+/// import.
 struct ExternalId {
     Text<40, Format::name> system;
     Text<80, Format::line> id;
     template <class Archive>
-    void serialize(Archive& a) { a(part("system", system, true), part("id", id, true)); }
+    void serialize(Archive& a) {
+        a(part("system", system, true), part("id", id, true));
+    }
     friend bool operator==(const ExternalId&, const ExternalId&) = default;
 };
 

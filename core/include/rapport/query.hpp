@@ -10,7 +10,12 @@
 namespace rapport {
 
 enum class Compare : std::uint8_t {
-    equal, not_equal, less, less_equal, greater, greater_equal,
+    equal,
+    not_equal,
+    less,
+    less_equal,
+    greater,
+    greater_equal,
     contains,  ///< a set holds the element; a text holds the words, case-sensitive
 };
 
@@ -26,10 +31,10 @@ struct Query {
     const Kind* kind = nullptr;
     std::vector<Condition> where;
     std::optional<Instant> since;  ///< on the kind's time field
-    std::string sort;              ///< field name; empty = the kind's time field, else the order of creation
-    bool descending = true;        ///< newest first
-    std::size_t limit = 50;        ///< 1 .. 1,000
-    std::string after;             ///< `next` of the page before; empty = from the start
+    std::string sort;  ///< field name; empty = the kind's time field, else the order of creation
+    bool descending = true;  ///< newest first
+    std::size_t limit = 50;  ///< 1 .. 1,000
+    std::string after;       ///< `next` of the page before; empty = from the start
 };
 
 struct Page {

@@ -8,10 +8,12 @@
 
 namespace rapport {
 
-/// A record without its C++ type: what the JSON form, the command line, queries and the server work with.
+/// A record without its C++ type: what the JSON form, the command line, queries and the server work
+/// with.
 ///
-/// `fields` holds what each field shows, by field number; an absent number is an unset field. Numbers this build does
-/// not know may be present and are kept.  Ownership: a value type; `kind` points into the table of all kinds.
+/// `fields` holds what each field shows, by field number; an absent number is an unset field.
+/// Numbers this build does not know may be present and are kept.  Ownership: a value type; `kind`
+/// points into the table of all kinds.
 struct Record {
     const Kind* kind = nullptr;
     RecordId id;

@@ -7,7 +7,8 @@
 
 namespace rapport {
 
-/// What a person or program may do. The server enforces roles; the library mirrors them to refuse early.
+/// What a person or program may do. The server enforces roles; the library mirrors them to refuse
+/// early.
 enum class Role : std::uint8_t { rep, mgr, mkt, qm, pm, price, dpo, admin, sys, feed };
 
 std::string_view name_of(Role role);

@@ -34,7 +34,8 @@ struct RecordEdit {
     const Kind* kind = nullptr;
     RecordId id;
     bool create = false;
-    std::string scope;  ///< with create of a Customer by the office: its territory; else empty (the device's own)
+    std::string scope;  ///< with create of a Customer by the office: its territory; else empty (the
+                        ///< device's own)
     std::vector<FieldEdit> fields;
 };
 
@@ -67,8 +68,9 @@ struct RecordStatus {
 struct Overview {
     std::size_t drafts = 0, queued = 0, sent = 0, refused = 0, waiting = 0;  ///< bundles
     std::size_t conflicts = 0;                                               ///< fields
-    std::optional<Instant> unreceived_since;  ///< capture time of the earliest bundle without an applied verdict
-    std::optional<Instant> last_sync;         ///< the last reply that counted
+    std::optional<Instant>
+        unreceived_since;  ///< capture time of the earliest bundle without an applied verdict
+    std::optional<Instant> last_sync;  ///< the last reply that counted
     bool enrolled = false;
     std::string server, tenant, rep, role;
     std::vector<std::string> scopes;
@@ -83,7 +85,8 @@ struct Candidate {
     bool mine = false;   ///< written by this file
     bool shown = false;  ///< the value the field shows now
 };
-/// A field with more than one value nobody who saw them all has written over. Its id is made from record and field.
+/// A field with more than one value nobody who saw them all has written over. Its id is made from
+/// record and field.
 struct Conflict {
     std::string id;  ///< `<record id>:<field name>`
     const Kind* kind = nullptr;
@@ -96,7 +99,10 @@ enum class Keep : std::uint8_t { mine, theirs, both, value };
 
 /// What a commit or a checkpoint changed.
 struct Changes {
-    struct Of { const Kind* kind; std::vector<RecordId> ids; };
+    struct Of {
+        const Kind* kind;
+        std::vector<RecordId> ids;
+    };
     std::vector<Of> kinds;
 };
 
@@ -110,7 +116,9 @@ public:
         std::swap(cancel_, other.cancel_);
         return *this;
     }
-    ~Subscription() { if (cancel_) cancel_(); }
+    ~Subscription() {
+        if (cancel_) cancel_();
+    }
 
 private:
     std::function<void()> cancel_;
@@ -122,11 +130,13 @@ class Bundling;
 
 /// The visits, complaints and wishes of one device, in one file.
 ///
-/// A capture is one SQLite transaction with synchronous=FULL: when the call returns it is on disk, before that nothing of
-/// it is. What was saved together is one bundle. Reading never waits for writing.
+/// A capture is one SQLite transaction with synchronous=FULL: when the call returns it is on disk,
+/// before that nothing of it is. What was saved together is one bundle. Reading never waits for
+/// writing.
 ///
 /// Ownership: move-only; subscriptions and a Syncer borrow it.  Thread-safety: thread-safe.
-/// Errors: storage_failed, storage_damaged, storage_busy, storage_newer as exceptions; refusals as values.
+/// Errors: storage_failed, storage_damaged, storage_busy, storage_newer as exceptions; refusals as
+/// values.
 class Store {
 public:
     struct Options {
@@ -135,8 +145,8 @@ public:
         Milliseconds lock_wait{5000};  ///< how long to wait for another writing process
         Environment* environment = nullptr;  ///< null = system_environment()
     };
-    /// Opens or creates the file. One process at a time opens it for writing; a second waits `lock_wait`, then gets
-    /// storage_busy with the pid that holds it.
+    /// Opens or creates the file. One process at a time opens it for writing; a second waits
+    /// `lock_wait`, then gets storage_busy with the pid that holds it.
     static Store open(const std::string& path, const Options& options);
     static Store open(const std::string& path) { return open(path, Options{}); }
     Store(Store&&) noexcept;
@@ -152,15 +162,17 @@ public:
     Edit<K> edit(const Id<K>& id);
     /// Starts a bundle of several records; `save()` captures all or nothing.
     Bundling bundle();
-    /// The general form: all edits in one transaction as one bundle, or, as a draft, kept on the device until `submit`.
-    /// Ids of new records may be nil; they are then drawn and returned.
+    /// The general form: all edits in one transaction as one bundle, or, as a draft, kept on the
+    /// device until `submit`. Ids of new records may be nil; they are then drawn and returned.
     Captured commit(std::span<const RecordEdit> edits, bool as_draft = false);
     /// Checks a draft as a whole and queues it. Errors: not_found.
     Captured submit(const RecordId& any_record_of_the_draft);
     /// Removes a draft. Errors: not_found; conflict if the record is no longer a draft.
     void discard(const RecordId& any_record_of_the_draft);
-    /// Asks the server for a change of state of `subject`; the answer arrives on the returned StateRequest.
-    Captured request_state(const RecordId& subject, const std::string& to, const std::string& reason,
+    /// Asks the server for a change of state of `subject`; the answer arrives on the returned
+    /// StateRequest.
+    Captured request_state(const RecordId& subject, const std::string& to,
+                           const std::string& reason,
                            const std::map<std::string, std::string>& fields);
 
     // ---- read
@@ -186,13 +198,17 @@ public:
     Captured resolve(const std::string& conflict_id, Keep keep, const Content& value = {});
 
     // ---- observe, export
-    /// Calls back after each commit and checkpoint that changed records of these kinds (all kinds if empty), on the
-    /// thread that committed, with no lock held.
-    Subscription observe(std::vector<const Kind*> kinds, std::function<void(const Changes&)> callback);
-    /// Every record (or only those with unsent work) to `line` as canonical JSON, one call per record.
-    void export_records(const Kind* kind, bool unsent_only, const std::function<void(const std::string& json)>& line) const;
+    /// Calls back after each commit and checkpoint that changed records of these kinds (all kinds
+    /// if empty), on the thread that committed, with no lock held.
+    Subscription observe(std::vector<const Kind*> kinds,
+                         std::function<void(const Changes&)> callback);
+    /// Every record (or only those with unsent work) to `line` as canonical JSON, one call per
+    /// record.
+    void export_records(const Kind* kind, bool unsent_only,
+                        const std::function<void(const std::string& json)>& line) const;
 
-    /// SQLite's integrity_check plus the store's own rules; one sentence per finding, empty = sound.
+    /// SQLite's integrity_check plus the store's own rules; one sentence per finding, empty =
+    /// sound.
     std::vector<std::string> check() const;
 
     class Core;  ///< for the library's own parts
@@ -203,7 +219,8 @@ private:
     std::unique_ptr<Core> core_;
 };
 
-/// Collects edits of one record. `store.edit(id).set(&Complaint::remedy_wanted, Remedy::replace).save()`.
+/// Collects edits of one record. `store.edit(id).set(&Complaint::remedy_wanted,
+/// Remedy::replace).save()`.
 template <class K>
 class Edit {
 public:
@@ -221,17 +238,24 @@ public:
         return push(f, FieldEdit::Op::set, f.read(&holder));
     }
     template <class F, class C>
-    Edit& clear(F C::*member) { return push(field_of(member), FieldEdit::Op::clear, {}); }
+    Edit& clear(F C::*member) {
+        return push(field_of(member), FieldEdit::Op::clear, {});
+    }
     /// One element of a set.
     template <class F, class C>
-    Edit& add(F C::*member, const typename F::Element& element) { return element_op(member, FieldEdit::Op::add, element); }
+    Edit& add(F C::*member, const typename F::Element& element) {
+        return element_op(member, FieldEdit::Op::add, element);
+    }
     template <class F, class C>
-    Edit& remove(F C::*member, const typename F::Element& element) { return element_op(member, FieldEdit::Op::remove, element); }
+    Edit& remove(F C::*member, const typename F::Element& element) {
+        return element_op(member, FieldEdit::Op::remove, element);
+    }
     /// One key of a map.
     template <class F, class C>
     Edit& put(F C::*member, const std::string& key, const typename F::Element& value) {
         static_assert(F::kPolicy == Policy::per_key, "only maps have keys");
-        return push(field_of(member), FieldEdit::Op::add, {{key, TypeOf<typename F::Element>::to_value(value)}});
+        return push(field_of(member), FieldEdit::Op::add,
+                    {{key, TypeOf<typename F::Element>::to_value(value)}});
     }
     template <class F, class C>
     Edit& take(F C::*member, const std::string& key) {
@@ -245,8 +269,9 @@ private:
     template <class F, class C>
     static const Field& field_of(F C::*member) {
         static const K sample{};
-        return kind_of<K>().field_at(static_cast<std::size_t>(reinterpret_cast<const char*>(&(sample.*member)) -
-                                                              reinterpret_cast<const char*>(&sample)));
+        return kind_of<K>().field_at(
+            static_cast<std::size_t>(reinterpret_cast<const char*>(&(sample.*member)) -
+                                     reinterpret_cast<const char*>(&sample)));
     }
     template <class F, class C>
     Edit& element_op(F C::*member, FieldEdit::Op op, const typename F::Element& element) {
@@ -304,7 +329,9 @@ std::pair<Id<K>, Captured> Store::put(const K& record) {
     return {captured ? Id<K>(captured.ids.front()) : Id<K>(), std::move(captured)};
 }
 template <class K>
-Edit<K> Store::edit(const Id<K>& id) { return Edit<K>(this, id); }
+Edit<K> Store::edit(const Id<K>& id) {
+    return Edit<K>(this, id);
+}
 inline Bundling Store::bundle() { return Bundling(this); }
 
 }  // namespace rapport

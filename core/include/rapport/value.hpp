@@ -14,10 +14,11 @@ struct Value;
 /// The parts of a group in their declared order; a part that is not set is a null Value.
 using Parts = std::vector<Value>;
 
-/// What a field or a part of one holds, without its type: the form in which values are stored, merged and sent.
+/// What a field or a part of one holds, without its type: the form in which values are stored,
+/// merged and sent.
 ///
-/// boolean: 0 or 1. integer: itself. instant: `Instant::packed()`. text and code: UTF-8. reference: 16 raw bytes.
-/// group: its parts.  Ownership: a value type, immutable by convention.
+/// boolean: 0 or 1. integer: itself. instant: `Instant::packed()`. text and code: UTF-8. reference:
+/// 16 raw bytes. group: its parts.  Ownership: a value type, immutable by convention.
 struct Value {
     std::variant<std::monostate, std::int64_t, std::string, Parts> is;
 
@@ -36,8 +37,8 @@ struct Value {
     friend bool operator<(const Value& a, const Value& b) { return a.is < b.is; }
 };
 
-/// One thing a field shows. Registers show one item with an empty key, keep-both text one per sibling, a set one per
-/// element, a per-key field one per key.
+/// One thing a field shows. Registers show one item with an empty key, keep-both text one per
+/// sibling, a set one per element, a per-key field one per key.
 struct Item {
     std::string key;
     Value value;
@@ -47,7 +48,8 @@ struct Item {
 /// What a field shows; empty when it is not set.
 using Content = std::vector<Item>;
 
-/// The canonical bytes of a value: equal values have equal bytes. They are the key of a set's element.
+/// The canonical bytes of a value: equal values have equal bytes. They are the key of a set's
+/// element.
 std::string canonical_bytes(const Value& value);
 
 }  // namespace rapport

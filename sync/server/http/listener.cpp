@@ -81,10 +81,9 @@ std::string_view bytes_of(const boost::beast::flat_buffer& buffer) {
 }
 
 Response fault_response(const Fault& fault) {
-    Response response =
-        problem(fault.status,
-                fault.status == 413 || fault.status == 431 ? "limit_exceeded" : "protocol_violated",
-                "stop", fault.sentence);
+    const bool too_large = fault.status == 413 || fault.status == 414 || fault.status == 431;
+    Response response = problem(fault.status, too_large ? "limit_exceeded" : "protocol_violated",
+                                fault.status == 408 ? "retry" : "stop", fault.sentence);
     response.close = true;
     return response;
 }

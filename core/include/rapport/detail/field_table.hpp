@@ -8,7 +8,14 @@ namespace rapport {
 
 template <int Max, Format F>
 struct TypeOf<Text<Max, F>> {
-    static TypeInfo info() { return {.shape = Shape::text, .format = F, .max = Max, .codes = {}, .refers_to = {}, .parts = {}}; }
+    static TypeInfo info() {
+        return {.shape = Shape::text,
+                .format = F,
+                .max = Max,
+                .codes = {},
+                .refers_to = {},
+                .parts = {}};
+    }
     static Value to_value(const Text<Max, F>& t) { return Value(std::string(t)); }
     static std::optional<Text<Max, F>> from_value(const Value& v) {
         if (const auto* t = v.text()) return Text<Max, F>(*t);
@@ -18,7 +25,12 @@ struct TypeOf<Text<Max, F>> {
 template <std::int64_t Min, std::int64_t Max>
 struct TypeOf<Whole<Min, Max>> {
     static TypeInfo info() {
-        return {.shape = Shape::integer, .min = Min, .max = Max, .codes = {}, .refers_to = {}, .parts = {}};
+        return {.shape = Shape::integer,
+                .min = Min,
+                .max = Max,
+                .codes = {},
+                .refers_to = {},
+                .parts = {}};
     }
     static Value to_value(const Whole<Min, Max>& w) { return Value(w.value); }
     static std::optional<Whole<Min, Max>> from_value(const Value& v) {
@@ -28,7 +40,9 @@ struct TypeOf<Whole<Min, Max>> {
 };
 template <>
 struct TypeOf<bool> {
-    static TypeInfo info() { return {.shape = Shape::boolean, .max = 1, .codes = {}, .refers_to = {}, .parts = {}}; }
+    static TypeInfo info() {
+        return {.shape = Shape::boolean, .max = 1, .codes = {}, .refers_to = {}, .parts = {}};
+    }
     static Value to_value(bool b) { return Value(std::int64_t{b}); }
     static std::optional<bool> from_value(const Value& v) {
         if (const auto* i = v.integer()) return *i != 0;
@@ -37,7 +51,9 @@ struct TypeOf<bool> {
 };
 template <>
 struct TypeOf<Instant> {
-    static TypeInfo info() { return {.shape = Shape::instant, .codes = {}, .refers_to = {}, .parts = {}}; }
+    static TypeInfo info() {
+        return {.shape = Shape::instant, .codes = {}, .refers_to = {}, .parts = {}};
+    }
     static Value to_value(const Instant& i) { return Value(i.packed()); }
     static std::optional<Instant> from_value(const Value& v) {
         if (const auto* i = v.integer()) return Instant::unpack(*i);
@@ -45,12 +61,18 @@ struct TypeOf<Instant> {
     }
 };
 template <class E>
-    requires std::is_enum_v<E>
+requires std::is_enum_v<E>
 struct TypeOf<E> {
     static TypeInfo info() {
-        return {.shape = Shape::code, .max = 40, .codes = CodesOf<E>::list, .refers_to = {}, .parts = {}};
+        return {.shape = Shape::code,
+                .max = 40,
+                .codes = CodesOf<E>::list,
+                .refers_to = {},
+                .parts = {}};
     }
-    static Value to_value(E e) { return Value(std::string(CodesOf<E>::list[static_cast<std::size_t>(e)])); }
+    static Value to_value(E e) {
+        return Value(std::string(CodesOf<E>::list[static_cast<std::size_t>(e)]));
+    }
     /// A code this build does not know is nullopt here and survives in the record.
     static std::optional<E> from_value(const Value& v) {
         const auto* t = v.text();
@@ -62,7 +84,8 @@ struct TypeOf<E> {
 template <class K>
 struct TypeOf<Id<K>> {
     static TypeInfo info() {
-        return {.shape = Shape::reference, .max = 16, .codes = {}, .refers_to = K::kName, .parts = {}};
+        return {
+            .shape = Shape::reference, .max = 16, .codes = {}, .refers_to = K::kName, .parts = {}};
     }
     static Value to_value(const Id<K>& id) { return Value(id.raw()); }
     static std::optional<Id<K>> from_value(const Value& v) {
@@ -73,7 +96,9 @@ struct TypeOf<Id<K>> {
 };
 template <>
 struct TypeOf<AnyId> {
-    static TypeInfo info() { return {.shape = Shape::reference, .max = 16, .codes = {}, .refers_to = {}, .parts = {}}; }
+    static TypeInfo info() {
+        return {.shape = Shape::reference, .max = 16, .codes = {}, .refers_to = {}, .parts = {}};
+    }
     static Value to_value(const AnyId& id) { return Value(id.raw()); }
     static std::optional<AnyId> from_value(const Value& v) {
         if (const auto* t = v.text())
@@ -86,47 +111,63 @@ namespace detail {
 template <class T>
 struct IsOptional : std::false_type {};
 template <class T>
-struct IsOptional<std::optional<T>> : std::true_type { using Inner = T; };
+struct IsOptional<std::optional<T>> : std::true_type {
+    using Inner = T;
+};
 
 struct PartCollector {
     std::vector<PartInfo> parts;
     template <class... P>
-    void operator()(P... p) { (add(p), ...); }
+    void operator()(P... p) {
+        (add(p), ...);
+    }
     template <class T>
     void add(Part<T> p) {
-        if constexpr (IsOptional<T>::value) parts.push_back({p.name, TypeOf<typename IsOptional<T>::Inner>::info(), p.required});
-        else parts.push_back({p.name, TypeOf<T>::info(), p.required});
+        if constexpr (IsOptional<T>::value)
+            parts.push_back({p.name, TypeOf<typename IsOptional<T>::Inner>::info(), p.required});
+        else
+            parts.push_back({p.name, TypeOf<T>::info(), p.required});
     }
 };
 struct PartReader {
     Parts values;
     template <class... P>
-    void operator()(P... p) { (add(p), ...); }
+    void operator()(P... p) {
+        (add(p), ...);
+    }
     template <class T>
     void add(Part<T> p) {
-        if constexpr (IsOptional<T>::value) values.push_back(p.member ? TypeOf<typename IsOptional<T>::Inner>::to_value(*p.member) : Value());
-        else if constexpr (std::is_base_of_v<std::string, T>) values.push_back(p.member.empty() ? Value() : TypeOf<T>::to_value(p.member));
-        else values.push_back(TypeOf<T>::to_value(p.member));
+        if constexpr (IsOptional<T>::value)
+            values.push_back(p.member ? TypeOf<typename IsOptional<T>::Inner>::to_value(*p.member)
+                                      : Value());
+        else if constexpr (std::is_base_of_v<std::string, T>)
+            values.push_back(p.member.empty() ? Value() : TypeOf<T>::to_value(p.member));
+        else
+            values.push_back(TypeOf<T>::to_value(p.member));
     }
 };
 struct PartWriter {
     const Parts& values;
     std::size_t next = 0;
     template <class... P>
-    void operator()(P... p) { (set(p), ...); }
+    void operator()(P... p) {
+        (set(p), ...);
+    }
     template <class T>
     void set(Part<T> p) {
         const Value value = next < values.size() ? values[next] : Value();
         ++next;
-        if constexpr (IsOptional<T>::value) p.member = TypeOf<typename IsOptional<T>::Inner>::from_value(value);
-        else if (auto v = TypeOf<T>::from_value(value)) p.member = *v;
+        if constexpr (IsOptional<T>::value)
+            p.member = TypeOf<typename IsOptional<T>::Inner>::from_value(value);
+        else if (auto v = TypeOf<T>::from_value(value))
+            p.member = *v;
     }
 };
 }  // namespace detail
 
 /// Groups: any struct with a `serialize` that lists its parts.
 template <class G>
-    requires requires(G g, detail::PartCollector c) { g.serialize(c); }
+requires requires(G g, detail::PartCollector c) { g.serialize(c); }
 struct TypeOf<G> {
     static TypeInfo info() {
         static const std::vector<PartInfo> parts = [] {
@@ -221,7 +262,8 @@ struct FieldOps<PerKey<T, Traits...>> {
     static constexpr Roles seen_by = (Roles{} | ... | TraitOf<Traits>::seen_by);
     static Content read(const void* m) {
         Content c;
-        for (const auto& [key, e] : static_cast<const F*>(m)->entries) c.push_back({key, TypeOf<T>::to_value(e)});
+        for (const auto& [key, e] : static_cast<const F*>(m)->entries)
+            c.push_back({key, TypeOf<T>::to_value(e)});
         return c;
     }
     static void write(void* m, const Content& c) {
@@ -235,9 +277,12 @@ struct FieldOps<PerKey<T, Traits...>> {
 /// The archive that walks a kind's list once.
 class FieldCollector {
 public:
-    FieldCollector(Kind& kind, const void* base) : kind_(kind), base_(static_cast<const char*>(base)) {}
+    FieldCollector(Kind& kind, const void* base)
+        : kind_(kind), base_(static_cast<const char*>(base)) {}
     template <class... F>
-    void operator()(FieldLine<F>... lines) { (add(lines), ...); }
+    void operator()(FieldLine<F>... lines) {
+        (add(lines), ...);
+    }
 
 private:
     template <class F>
@@ -262,8 +307,8 @@ private:
     const char* base_;
 };
 
-/// Checks that list and struct agree (every member listed once, numbers and names unique) and aborts with a sentence if
-/// they do not: a kind that disagrees with itself must not reach a user.
+/// Checks that list and struct agree (every member listed once, numbers and names unique) and
+/// aborts with a sentence if they do not: a kind that disagrees with itself must not reach a user.
 void check_table(const Kind& kind);
 
 }  // namespace detail

@@ -19,7 +19,9 @@ struct SyncBudget {
 };
 
 struct SyncProgress {
-    std::size_t bundles_done = 0, bundles_total = 0;  ///< with a verdict / to send when the run began, plus captured since
+    std::size_t bundles_done = 0,
+                bundles_total =
+                    0;  ///< with a verdict / to send when the run began, plus captured since
     std::size_t records_received = 0;
     std::uint64_t bytes_sent = 0, bytes_received = 0;
 };
@@ -29,26 +31,28 @@ enum class SyncEnd : std::uint8_t {
     out_of_budget,   ///< time or bytes; the rest goes next time
     not_reached,     ///< no network, or the server is away; nothing lost
     not_authorised,  ///< the credential is unknown or revoked; captures stay
-    needs_recovery,  ///< the server or this file was restored; nothing is sent until that is settled
+    needs_recovery,  ///< the server or this file was restored; nothing is sent until that is
+                     ///< settled
     rejected,        ///< the server does not take this protocol or request; see `sentence`
     cancelled,
     not_enrolled,
 };
 std::string_view name_of(SyncEnd end);
 
-/// What a sync came to. It adds up: sent = applied + refused + later + unanswered, and applied + unanswered + left is all
-/// that was queued. While no byte left the device nothing counts as sent.
+/// What a sync came to. It adds up: sent = applied + refused + later + unanswered, and applied +
+/// unanswered + left is all that was queued. While no byte left the device nothing counts as sent.
 struct SyncResult {
     SyncEnd end = SyncEnd::complete;
-    std::string sentence;              ///< what a person may do about it; empty when complete
-    std::size_t sent = 0;              ///< bundles sent with a verdict awaited
+    std::string sentence;  ///< what a person may do about it; empty when complete
+    std::size_t sent = 0;  ///< bundles sent with a verdict awaited
     std::size_t applied = 0;
-    std::size_t conflicted = 0;        ///< of the applied ones
+    std::size_t conflicted = 0;  ///< of the applied ones
     std::size_t refused = 0;
     std::size_t later = 0;
-    std::size_t unanswered = 0;        ///< sent, no verdict yet
-    std::size_t left = 0;              ///< bundles still on the device: waiting, refused before, not sent for lack of budget
-    std::size_t received = 0;          ///< records that became visible
+    std::size_t unanswered = 0;  ///< sent, no verdict yet
+    std::size_t left =
+        0;  ///< bundles still on the device: waiting, refused before, not sent for lack of budget
+    std::size_t received = 0;  ///< records that became visible
     int requests = 0;
     std::uint64_t bytes_sent = 0, bytes_received = 0;
     std::optional<Milliseconds> retry_after;  ///< when the server or the backoff says to try again
@@ -62,12 +66,15 @@ public:
     ~Syncer();
 
     /// Redeems an invitation code. What was captured before gets its author and territory.
-    /// Errors: network_failed, not_authorised (code unknown, used or expired), conflict (file already enrolled elsewhere).
+    /// Errors: network_failed, not_authorised (code unknown, used or expired), conflict (file
+    /// already enrolled elsewhere).
     void enrol(const std::string& server_url, const std::string& code);
 
-    /// Sends unsent captures in dependency order, takes verdicts and what others changed, until all is done or the budget is
-    /// used. May be stopped at any instruction. Failures of the network end it; they are no exceptions.
-    SyncResult sync_for(const SyncBudget& budget = {}, const std::function<void(const SyncProgress&)>& progress = {});
+    /// Sends unsent captures in dependency order, takes verdicts and what others changed, until all
+    /// is done or the budget is used. May be stopped at any instruction. Failures of the network
+    /// end it; they are no exceptions.
+    SyncResult sync_for(const SyncBudget& budget = {},
+                        const std::function<void(const SyncProgress&)>& progress = {});
     /// Makes the running sync_for return soon with `cancelled`.
     void cancel();
 
@@ -76,7 +83,8 @@ private:
     std::unique_ptr<Impl> impl_;
 };
 
-/// Exponential backoff with full jitter: between 0 and min(cap, base * 2^failures), never before `retry_after`.
+/// Exponential backoff with full jitter: between 0 and min(cap, base * 2^failures), never before
+/// `retry_after`.
 class Backoff {
 public:
     Milliseconds next(Environment& environment, std::optional<Milliseconds> retry_after);

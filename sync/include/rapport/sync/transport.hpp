@@ -16,7 +16,7 @@ struct HttpRequest {
     std::string url;
     std::map<std::string, std::string> headers;
     std::string body;
-    Milliseconds timeout{30000};      ///< for the whole exchange
+    Milliseconds timeout{30000};  ///< for the whole exchange
     std::size_t reply_bytes_max = 16U << 20;
 };
 struct HttpResponse {
@@ -32,10 +32,11 @@ struct HttpResponse {
 class Transport {
 public:
     virtual ~Transport() = default;
-    /// Blocks until answered, failed, timed out or `cancel` became true. `progress(sent, received)` in body bytes.
-    /// Never throws for the network's sake.
-    virtual HttpResponse exchange(const HttpRequest& request, const std::atomic<bool>& cancel,
-                                  const std::function<void(std::uint64_t sent, std::uint64_t received)>& progress) = 0;
+    /// Blocks until answered, failed, timed out or `cancel` became true. `progress(sent, received)`
+    /// in body bytes. Never throws for the network's sake.
+    virtual HttpResponse exchange(
+        const HttpRequest& request, const std::atomic<bool>& cancel,
+        const std::function<void(std::uint64_t sent, std::uint64_t received)>& progress) = 0;
 };
 
 /// libcurl with one kept-alive connection.  Thread-safety: confined.
