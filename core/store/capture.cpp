@@ -125,9 +125,11 @@ private:
                     if (f.field->name == "customer_id" && !f.content.empty())
                         return RecordId::from_bytes(*f.content[0].value.text())
                             .value_or(RecordId{});
-        if (auto row = load_row(db_, visit))
-            if (const auto* raw = row->record().value("customer_id").text())
+        if (const auto row = load_row(db_, visit)) {
+            const Record record = row->record();
+            if (const auto* raw = record.value("customer_id").text())
                 return RecordId::from_bytes(*raw).value_or(RecordId{});
+        }
         return {};
     }
 
@@ -153,23 +155,33 @@ private:
 
     // ---- which bundle
 
-    // A draft or a refused bundle takes the edits of its own records; a lone edit joins an unsent
-    // bundle that holds nothing but this record, if no later bundle carries one of the fields;
-    // everything else is a new bundle.
+    // A draft or a refused bundle takes the edits of its own records and what is added to them; a
+    // lone edit joins an unsent bundle that holds nothing but this record, if no later bundle
+    // carries one of the fields; everything else is a new bundle.
     void choose_bundle() {
-        if (working_.size() == 1 && !working_[0].edit.create) {
-            const std::vector<PendingChange>& pending = working_[0].loaded.pending;
-            for (const PendingChange& change : pending)
-                if (change.state == BundleState::draft || change.state == BundleState::refused)
-                    bundle_ = change.bundle;
-            if (!bundle_ && !options_.as_draft) bundle_ = bundle_to_join(working_[0]);
-        }
+        bundle_ = open_bundle();
+        if (!bundle_ && working_.size() == 1 && !working_[0].edit.create && !options_.as_draft)
+            bundle_ = bundle_to_join(working_[0]);
         if (bundle_) {
             bundle_row_ = *load_bundle(db_, bundle_);
             return;
         }
         bundle_row_.state = options_.as_draft ? BundleState::draft : BundleState::queued;
         bundle_row_.id = bundle_ = insert_bundle(db_, bundle_row_.state, now_);
+    }
+
+    // The one draft or refused bundle that all edited records are part of; 0 if there is none.
+    std::int64_t open_bundle() const {
+        std::set<std::int64_t> bundles;
+        for (const Working& w : working_) {
+            if (w.edit.create) continue;
+            std::int64_t open = 0;
+            for (const PendingChange& change : w.loaded.pending)
+                if (change.state == BundleState::draft || change.state == BundleState::refused)
+                    open = change.bundle;
+            bundles.insert(open);
+        }
+        return bundles.size() == 1 ? *bundles.begin() : 0;
     }
 
     std::int64_t bundle_to_join(const Working& w) {

@@ -266,6 +266,34 @@ TEST_CASE(
     CHECK(phone.store.read(customer)->name == "Single");
 }
 
+TEST_CASE("an edit of several records of a refused bundle repairs it, additions included") {
+    Pocket phone;
+    Bundling bundle = phone.store.bundle();
+    Customer c;
+    c.name = "Twin";
+    const Id<Customer> customer = bundle.add(c);
+    const Id<Complaint> complaint = bundle.add(a_complaint(customer));
+    REQUIRE(bundle.save());
+    const Outgoing out = phone.replica.compose({});
+    Incoming in;
+    in.next = out.next;
+    in.checkpoint = in.leaves_entry = true;
+    in.tag = 1;
+    in.verdicts = {{1, Verdict::refused, {{customer, "name", "taken", "The name is taken."}}}};
+    REQUIRE(phone.replica.settle(in));
+
+    Bundling repair = phone.store.bundle();
+    repair.change(phone.store.edit(customer).set(&Customer::name, "Single"));
+    repair.change(phone.store.edit(complaint).set(&Complaint::remedy_wanted, Remedy::credit));
+    repair.add(a_complaint(customer));
+    REQUIRE(repair.save());
+    CHECK(phone.store.overview().refused == 0);
+    CHECK(phone.store.overview().queued == 1);
+    const auto bundles = phone.frozen();
+    REQUIRE(bundles.size() == 1);
+    CHECK(bundles[0].changes.size() == 3);
+}
+
 TEST_CASE("a discarded draft leaves nothing, a needed one stays") {
     Pocket phone;
     Bundling draft = phone.store.bundle();

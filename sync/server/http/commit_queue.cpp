@@ -140,7 +140,9 @@ void CommitQueue::commit(std::vector<Item> items) {
         throw Error(ErrorCode::internal, "the engine answered another number of calls");
     for (const Engine::Answer& answer : answers)
         if (answer.error_code == name_of(ErrorCode::internal))
-            throw Error(ErrorCode::internal, answer.error_sentence);
+            // Its savepoint is undone and the other calls stand: one request that meets a fault of
+            // ours must not keep the server down for everybody.
+            log::write(log::Level::error, "request_failed", {{"sentence", answer.error_sentence}});
     for (std::size_t i = 0; i < items.size(); ++i) items[i].done({std::move(answers[i]), false});
 }
 

@@ -65,7 +65,7 @@ Response of_answer(const Engine::Answer& answer) {
     for (const ErrorCode code :
          {ErrorCode::protocol_violated, ErrorCode::limit_exceeded, ErrorCode::not_authorised})
         if (answer.error_code == name_of(code)) return of_error(Error(code, answer.error_sentence));
-    return problem(400, answer.error_code, "stop", answer.error_sentence);
+    return problem(500, answer.error_code, "retry", "the server met a fault of its own");
 }
 
 /// Type and subtype in lower case, without parameters.
