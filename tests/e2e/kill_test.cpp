@@ -110,7 +110,7 @@ struct Content {
     std::size_t sent = 0;  // bundles under way
     Words findings;        // what `rapport doctor` says
 
-    explicit Content(const std::string& file) {
+    Content(const std::string& file, bool with_states) {
         rapport::Store::Options options;
         options.read_only = true;
         const auto store = rapport::Store::open(file, options);
@@ -119,9 +119,11 @@ struct Content {
         store.export_records(nullptr, false, [&](const std::string& line) {
             Json record = Json::parse(line);
             const std::string id = record.at("id");
-            const auto state = store.status(*rapport::RecordId::parse(id)).state;
-            if (state == rapport::SyncState::confirmed || state == rapport::SyncState::conflict)
-                confirmed.insert(id);
+            if (with_states) {
+                const auto state = store.status(*rapport::RecordId::parse(id)).state;
+                if (state == rapport::SyncState::confirmed || state == rapport::SyncState::conflict)
+                    confirmed.insert(id);
+            }
             records.emplace(id, std::move(record));
         });
     }
@@ -174,10 +176,10 @@ struct Plan {
     bool done() const { return hits() >= wanted; }
 };
 
-constexpr int kKillsOfOneWeek =
-    50;  // a fresh server and fresh files then, so that reading stays quick
+// A fresh server and fresh files then, so that reading them stays quick.
+constexpr int kKillsOfOneWeek = 25;
 
-// A server and two devices of one rep, and what the programs have promised so far.
+// A server and two devices of one rep, and what was ever seen in them: none of it may go again.
 class Week {
 public:
     Week(Plan& plan, int number) : plan_(plan), prefix_("W" + std::to_string(number) + "-") {
@@ -188,6 +190,7 @@ public:
         capture(phone_, 2);  // for either device to edit
         phone_.synced();
         tablet_.synced();
+        sound(tablet_);
     }
 
     void play() {
@@ -253,7 +256,8 @@ private:
         Words broken;
         const bool there = trips_in(content.records, broken).count(text) == 1;
         const Words printed = lines_of(outcome.out);
-        const bool returned = outcome.signal == 0 || printed.size() == 3;
+        const bool returned =
+            outcome.signal == 0 || (printed.size() == 3 && outcome.out.back() == '\n');
         if (returned) {
             REQUIRE(printed.size() == 3);
             for (const std::string& id : printed)
@@ -264,10 +268,7 @@ private:
     }
 
     void edit_under_fire(const Device& device) {
-        const Content before(device.file());
-        Words wishes;
-        for (const auto& [id, record] : before.records)
-            if (record.at("kind") == "product_wish") wishes.push_back(id);
+        const Words& wishes = wishes_[&device];
         REQUIRE_FALSE(wishes.empty());
         const std::string wish = wishes[plan_.chance() % wishes.size()];
         const std::string hint = prefix_ + "hint-" + std::to_string(next_++);
@@ -281,7 +282,7 @@ private:
     void sync_under_fire(const Device& device) {
         for (int i = 0; i < 2; ++i) {
             const Outcome outcome = strike("sync", device.words("sync", {"--for", "60s"}));
-            const Content content = sound(device);
+            const Content content = sound(device, true);
             if (outcome.signal == SIGKILL && content.sent > 0) ++plan_.tallies["sync"].midway;
             read_feed();
             compare_confirmed(device, content);
@@ -311,7 +312,7 @@ private:
             server_.start();
             read_feed_again();
             for (const Device* device : {&phone_, &tablet_})
-                compare_confirmed(*device, sound(*device));
+                compare_confirmed(*device, sound(*device, true));
             // Something to send for the second one as well.
             if (i == 0) capture(phone_, 4);
         }
@@ -320,8 +321,8 @@ private:
     // ---- what must hold
 
     // The file is sound, every bundle in it whole, and what was once there still is.
-    Content sound(const Device& device) {
-        Content content(device.file());
+    Content sound(const Device& device, bool with_states = false) {
+        Content content(device.file(), with_states);
         CHECK_MESSAGE(content.findings.empty(), device.file(), ": ",
                       content.findings.empty() ? "" : content.findings[0]);
         Words broken;
@@ -337,7 +338,9 @@ private:
             else if (!holds(hints_of(record->second), hints))
                 FAIL_CHECK("an edit of ", id, " was in ", device.file(), " and is gone");
         }
+        wishes_[&device].clear();
         for (const auto& [id, record] : content.records) {
+            if (record.at("kind") == "product_wish") wishes_[&device].push_back(id);
             seen[id] = hints_of(record);
             seen_hints_[id].insert(seen[id].begin(), seen[id].end());
         }
@@ -411,7 +414,10 @@ private:
         read_feed_again();
         CHECK(feed_.size() == mine.size());
         for (const auto& [id, record] : mine) {
-            REQUIRE_MESSAGE(feed_.count(id) == 1, id, " is not in the feed");
+            if (feed_.count(id) == 0) {
+                FAIL_CHECK(id, " is not in the feed");
+                continue;
+            }
             for (const char* member : {"kind", "scope", "fields"})
                 if (feed_.at(id).at(member) != record.at(member))
                     FAIL_CHECK(member, " of ", id, ": ", record.dump(), " on the devices, ",
@@ -429,7 +435,7 @@ private:
     // ---- captures
 
     std::vector<Trip> new_trips(std::size_t count = 0) {
-        if (count == 0) count = 5 + plan_.chance() % 11;
+        if (count == 0) count = 5 + plan_.chance() % 8;
         std::vector<Trip> trips(count);
         for (Trip& trip : trips) {
             trip.text = prefix_ + std::to_string(next_++);
@@ -492,6 +498,7 @@ private:
     std::string key_, customer_, cursor_;
     std::map<std::string, Json> feed_;
     std::map<const Device*, std::map<std::string, std::set<std::string>>> seen_;  // ids with hints
+    std::map<const Device*, Words> wishes_;
     std::map<std::string, std::set<std::string>> seen_hints_;
     std::set<std::string> seen_trips_;
 };
@@ -517,7 +524,7 @@ TEST_CASE("kill -9 of capture, sync and server at any point loses and halves not
         std::cout << name << ": " << tally.hit << " kills hit it, " << tally.midway
                   << " of them midway, " << tally.late << " came late; it takes about "
                   << plan.paces[name].usual().count() / 1000 << " ms" << std::endl;
-        CHECK(tally.hit > 0);
+        if (plan.wanted >= 100) CHECK(tally.hit > 0);
         midway += tally.midway;
     }
     CHECK(plan.hits() * 2 > plan.strikes());
