@@ -119,16 +119,18 @@ private:
     }
 
     RecordId customer_of(const RecordId& visit) {
+        const auto named = [](const Value& value) {
+            const auto* raw = value.text();
+            return (raw ? RecordId::from_bytes(*raw) : std::nullopt).value_or(RecordId{});
+        };
         for (const Working& w : working_)
             if (w.edit.id == visit)
                 for (const FieldEdit& f : w.edit.fields)
                     if (f.field->name == "customer_id" && !f.content.empty())
-                        return RecordId::from_bytes(*f.content[0].value.text())
-                            .value_or(RecordId{});
+                        return named(f.content[0].value);
         if (const auto row = load_row(db_, visit)) {
             const Record record = row->record();
-            if (const auto* raw = record.value("customer_id").text())
-                return RecordId::from_bytes(*raw).value_or(RecordId{});
+            return named(record.value("customer_id"));
         }
         return {};
     }

@@ -84,6 +84,36 @@ TEST_CASE("a bundle with one bad record stores nothing of it") {
     CHECK(phone.store.overview().queued == 1);
 }
 
+TEST_CASE(
+    "a complaint gets the customer of the visit it names, and a visit without one refuses both") {
+    Pocket phone;
+    Visit visit;
+    visit.customer_id = phone.customer();
+    visit.type = VisitType::visit;
+    auto [visit_id, captured] = phone.store.put(visit);
+    REQUIRE(captured);
+    Complaint later = a_complaint({});
+    later.customer_id = std::nullopt;
+    later.visit_id = visit_id;
+    auto [later_id, later_captured] = phone.store.put(later);
+    REQUIRE(later_captured);
+    CHECK(phone.store.read(later_id)->customer_id == visit.customer_id);
+
+    const Kind& kind = kind_of<Visit>();
+    RecordId nowhere = visit_id;
+    nowhere.bytes[15] ^= 1;
+    later.visit_id = Id<Visit>(nowhere);
+    const std::vector<RecordEdit> edits{
+        {&kind,
+         nowhere,
+         true,
+         {},
+         {{kind.field("customer_id"), FieldEdit::Op::set, {{"", Value()}}}}},
+        creation(later, {})};
+    CHECK_FALSE(phone.store.commit(edits));
+    CHECK_FALSE(phone.store.find(nowhere));
+}
+
 TEST_CASE("edits of one record join its unsent bundle") {
     Pocket phone;
     const Id<Customer> customer = phone.customer();
