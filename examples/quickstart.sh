@@ -9,7 +9,7 @@ data=$root/examples/week
 
 # ---- build -----------------------------------------------------------------------------------------------------------
 . .ci/packages.sh
-install_packages "${rapport_build_packages[@]}" sqlite3
+install_packages "${rapport_build_packages[@]}" sqlite3 curl
 jobs=$(nproc); [ "$jobs" -le 2 ] || jobs=$((jobs - 1))
 cmake --preset release >/dev/null
 echo "building rapport and rapportd ..."
