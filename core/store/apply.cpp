@@ -31,8 +31,6 @@ public:
         apply_records();
         apply_departures();
         count_conflicts();
-        if (newest_ > static_cast<Stamp>(meta_integer(db_, "clock").value_or(0)))
-            set_meta(db_, "clock", static_cast<std::int64_t>(newest_));
         return newest_;
     }
 

@@ -471,7 +471,6 @@ private:
             bundle_row_.later_run = 0;  // an edited bundle may go at once
             save_bundle(db_, bundle_row_);
         }
-        set_meta(db_, "clock", static_cast<std::int64_t>(stamp_));
     }
 
     // The earlier bundles this one depends on: they create what it changes or refers to, or change

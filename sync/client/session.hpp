@@ -15,7 +15,7 @@ namespace rapport {
 /// Ownership: borrows its Store.  Thread-safety: confined.
 class Session {
 public:
-    explicit Session(Store& store) : store_(store), replica_(store) {}
+    explicit Session(Store& store) : replica_(store) {}
 
     /// A new run: what was told `later` may be sent again.
     void begin();
@@ -39,7 +39,6 @@ public:
     std::size_t sendable() const { return replica_.sendable(); }
 
 private:
-    Store& store_;
     Replica replica_;
 };
 
