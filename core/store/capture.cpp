@@ -463,12 +463,10 @@ private:
             return;
         }
         name_needs();
-        if (bundle_row_.state == BundleState::refused) {
-            bundle_row_.state = BundleState::queued;
+        if (bundle_row_.state == BundleState::refused || bundle_row_.later_run != 0) {
+            bundle_row_.state = BundleState::queued;  // an edited bundle may go at once
+            bundle_row_.later_run = 0;
             bundle_row_.reasons.clear();
-        }
-        if (bundle_row_.later_run != 0 || !bundle_row_.former.empty()) {
-            bundle_row_.later_run = 0;  // an edited bundle may go at once
             save_bundle(db_, bundle_row_);
         }
     }
