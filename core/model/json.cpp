@@ -552,6 +552,10 @@ ImportLine parse_import_line(std::string_view json, const ResolveReference& reso
         refuse_line(refusal_code::kWrongType, "The line is not a JSON object.");
         return line;
     }
+    const auto event = tree.find("event");
+    line.no_record = (event != tree.end() && *event == "departed") ||
+                     (tree.size() == 1 && tree.contains("cursor"));
+    if (line.no_record) return line;
     const auto text_of = [&](const char* name, Format format,
                              const char* predicate) -> std::string {
         const auto it = tree.find(name);
@@ -579,9 +583,9 @@ ImportLine parse_import_line(std::string_view json, const ResolveReference& reso
                        "takes a name of letters, digits, dots, underscores and hyphens");
     line.bundle = text_of("bundle", Format::line, "takes one line of text");
 
-    static const std::set<std::string_view> kMembers{"kind",   "id",         "scope",   "ref",
-                                                     "bundle", "fields",     "unknown", "event",
-                                                     "author", "received_at"};
+    static const std::set<std::string_view> kMembers{"kind",   "id",          "scope",    "ref",
+                                                     "bundle", "fields",      "unknown",  "event",
+                                                     "author", "received_at", "conflicts"};
     for (const auto& [name, ignored] : tree.items())
         if (kMembers.count(name) == 0)
             reader.miss(name_shown(name), "is not a member of a line; fields go into `fields`",

@@ -61,6 +61,8 @@ Content over_part(const Field& field, std::string_view part, const Content& show
 struct ImportLine {
     Record record;  ///< `kind` is null if the line names none that is known
     std::string ref, bundle;
+    /// A line of the feed that holds no record: a cursor or a departure. All else is empty then.
+    bool no_record = false;
     /// Unknown kind or field, wrong types; the record is then incomplete.
     std::vector<Refusal> refusals;
 };

@@ -26,6 +26,7 @@ public:
     void take(std::string text, std::size_t number) {
         took_name_ = false;
         Line line{number, parse_import_line(text, resolver()), {}};
+        if (line.parsed.no_record) return;
         const bool unreadable = !line.parsed.refusals.empty() &&
                                 line.parsed.record.kind == nullptr && line.parsed.bundle.empty();
         if (unreadable) {

@@ -317,6 +317,7 @@ private:
     void take(std::size_t number, const std::string& text) {
         ImportLine line = parse_import_line(
             text, [this](std::string_view reference) { return resolve(reference); });
+        if (line.no_record) return;
         Record& record = line.record;
         if (line.refusals.empty() && !line.ref.empty() &&
             (refs_.count(line.ref) != 0 || fresh_refs_.count(line.ref) != 0))
@@ -412,6 +413,7 @@ public:
                 parse_import_line(reader.line, [](std::string_view) { return std::nullopt; });
             if (reader.too_long)
                 line.refusals = {{{}, "", "too_long", "The line is longer than 1 MiB."}};
+            if (line.no_record) continue;
             take({reader.number, std::move(line.record)}, std::move(line.refusals), false);
         }
         // Records that name one from further down the file.

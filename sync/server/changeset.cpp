@@ -194,6 +194,7 @@ std::optional<RecordId> Changeset::other_holder(const Kind& kind, const RecordId
 void Changeset::save() {
     if (order_.empty()) return;
     const std::uint64_t commit = round_.tx.next_commit(tenant_);
+    round_.tick();  // so that no later commit is of an earlier time
     // All give up their old ids before any takes new ones: two records may exchange one.
     for (const RecordId& id : order_)
         if (const Held& h = held_.at(id); h.external_ids_written)

@@ -14,9 +14,9 @@ namespace {
 
 constexpr char kCursorVersion = 1;
 constexpr std::size_t kCommitBytes = 8, kCheckBytes = 2;
-constexpr std::size_t kBatchRecords = 500;  // read from the storage at once
-constexpr std::size_t kScannedRecordsMax =
-    20'000;  // of other kinds, so that one page stays short work
+constexpr std::size_t kBatchLines = 500;  // read from the storage at once
+constexpr std::size_t kScannedMax =
+    20'000;  // lines of other kinds, so that one page stays short work
 
 std::string check_of(std::string_view bytes) {
     const std::uint64_t hash = hash64(bytes);
@@ -27,7 +27,9 @@ std::string json_text(std::string_view text) {
     return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-std::string conflicts_of(const StoredRecord& record, const Kind& kind) {
+}  // namespace
+
+std::string conflicts_json(const StoredRecord& record, const Kind& kind) {
     std::string out;
     for (const Field& field : kind.fields) {
         const auto state = record.state.fields.find(field.number);
@@ -43,12 +45,10 @@ std::string conflicts_of(const StoredRecord& record, const Kind& kind) {
             values +=
                 live.value.is_null() ? "null" : content_to_json(field, {{live.key, live.value}});
         }
-        out += (out.empty() ? "" : ",") + json_text(field.name) + ":[" + values + "]";
+        out += (out.empty() ? "{" : ",") + json_text(field.name) + ":[" + values + "]";
     }
-    return out;
+    return out.empty() ? out : out + '}';
 }
-
-}  // namespace
 
 std::string feed_cursor(std::uint64_t commit) {
     std::string bytes(1, kCursorVersion);
@@ -79,26 +79,56 @@ std::string feed_line(const StoredRecord& stored) {
         {"author", json_text(stored.author)},
         {"received_at", json_text(received.rfc3339())}};
     if (record.kind != nullptr)
-        if (const std::string conflicts = conflicts_of(stored, *record.kind); !conflicts.empty())
-            leading.emplace_back("conflicts", "{" + conflicts + "}");
+        if (const std::string conflicts = conflicts_json(stored, *record.kind); !conflicts.empty())
+            leading.emplace_back("conflicts", conflicts);
     return rapport::to_json(record, leading);
 }
 
+std::string feed_line(const StoredDeparture& departure) {
+    const Kind* kind = kind_numbered(departure.kind);
+    return R"({"event":"departed","kind":)" +
+           json_text(kind ? kind->name : std::to_string(departure.kind)) + R"(,"id":)" +
+           json_text(departure.id.text()) + R"(,"from":)" + json_text(departure.from) +
+           R"(,"to":)" + json_text(departure.to) + R"(,"move":)" + std::to_string(departure.move) +
+           "}";
+}
+
 std::string feed_page(Transaction& snapshot, const FeedRequest& request) {
+    const auto wanted = [&](std::uint16_t number) {
+        return request.kinds.empty() ||
+               std::any_of(request.kinds.begin(), request.kinds.end(),
+                           [&](const Kind* kind) { return kind->number == number; });
+    };
     std::string page;
     std::uint64_t after = request.after;
     std::size_t lines = 0, scanned = 0;
-    while (lines < request.limit && scanned < kScannedRecordsMax) {
-        const auto records =
-            snapshot.feed(request.tenant, after, std::min(request.limit - lines, kBatchRecords));
-        if (records.empty()) break;
-        for (const StoredRecord& stored : records) {
-            after = std::max(after, stored.commit);
-            if (request.kind != nullptr && stored.state.kind != request.kind->number) continue;
-            page += feed_line(stored) + '\n';
+    while (lines < request.limit && scanned < kScannedMax) {
+        const std::size_t batch = std::min(request.limit - lines, kBatchLines);
+        const auto records = snapshot.feed(request.tenant, after, batch);
+        const auto departures = snapshot.feed_departures(request.tenant, after, batch);
+        if (records.empty() && departures.empty()) break;
+        // Of what came in full batches more may follow; both are whole up to the earlier end.
+        std::uint64_t until = UINT64_MAX;
+        if (records.size() >= batch) until = records.back().commit;
+        if (departures.size() >= batch) until = std::min(until, departures.back().commit);
+        const auto take = [&](std::uint16_t kind, const auto& each) {
+            after = each.commit;
+            ++scanned;
+            if (!wanted(kind)) return;
+            page += feed_line(each) + '\n';
             ++lines;
+        };
+        auto departure = departures.begin();
+        const auto depart_up_to = [&](std::uint64_t commit) {
+            for (; departure != departures.end() && departure->commit <= commit; ++departure)
+                take(departure->kind, *departure);
+        };
+        for (const StoredRecord& record : records) {
+            if (record.commit > until) break;
+            depart_up_to(record.commit);
+            take(record.state.kind, record);
         }
-        scanned += records.size();
+        depart_up_to(until);
     }
     return page + "{\"cursor\":" + json_text(feed_cursor(after)) + "}\n";
 }

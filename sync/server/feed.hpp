@@ -5,15 +5,16 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "rapport/kind.hpp"
 #include "server/storage.hpp"
 
-/// What backend programs read: the latest state of each record at least once, in the order of
-/// commits, whole commits.
+/// What backend programs read: the latest state of each record at least once and every departure,
+/// in the order of commits, whole commits.
 namespace rapport::server {
 
-inline constexpr std::size_t kFeedLimitDefault = 500;  ///< records of a page
+inline constexpr std::size_t kFeedLimitDefault = 500;  ///< lines of a page
 inline constexpr std::size_t kFeedLimitMax = 5000;
 
 /// A place in the feed, for callers an opaque text.
@@ -25,16 +26,21 @@ std::optional<std::uint64_t> commit_of(std::string_view cursor);
 /// the members of the canonical form; a field in conflict also appears in `conflicts` with every
 /// live value, null = cleared. No line break at the end.
 std::string feed_line(const StoredRecord& record);
+/// `{"event":"departed","kind":...,"id":...,"from":...,"to":...,"move":...}`: the record left scope
+/// `from`; an empty `to` says that it went nowhere.
+std::string feed_line(const StoredDeparture& departure);
+/// The values of every field in conflict as one JSON object by field name; empty if there is none.
+std::string conflicts_json(const StoredRecord& record, const Kind& kind);
 
 struct FeedRequest {
     std::string tenant;
     std::uint64_t after = 0;  ///< commit; 0 = from the start
     std::size_t limit = kFeedLimitDefault;
-    const Kind* kind = nullptr;  ///< null = all
+    std::vector<const Kind*> kinds;  ///< none = all
 };
-/// A page as NDJSON: whole commits until `limit` lines are there, then `{"cursor":"..."}`. The end
-/// is reached when a page returns the cursor it was asked with; a kind that is rare may give pages
-/// with no line before that.
+/// A page as NDJSON: whole commits until `limit` lines are there, in a commit its departures before
+/// its records, then `{"cursor":"..."}`. The end is reached when a page returns the cursor it was
+/// asked with; a kind that is rare may give pages with no line before that.
 std::string feed_page(Transaction& snapshot, const FeedRequest& request);
 
 }  // namespace rapport::server

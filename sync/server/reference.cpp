@@ -62,7 +62,8 @@ private:
                                     "It has a field this version does not know."});
                 continue;
             }
-            if (field->policy == Policy::owned)
+            // The feed's own lines come back with what the server's rules wrote.
+            if (field->policy == Policy::owned && content != shown_now(record.id, *field))
                 refusals.push_back(
                     {record.id, field->name, refusal_code::kNotWritable,
                      "`" + field->name + "` is not imported: the server's own rules write it."});
@@ -72,6 +73,11 @@ private:
                 check_reference(*field, record.id, item.value, refusals);
         }
         return refusals.empty();
+    }
+
+    Content shown_now(const RecordId& id, const Field& field) {
+        const StoredRecord* record = id.is_nil() ? nullptr : changes_.find(id);
+        return record ? shown(*record, field.name) : Content{};
     }
 
     void check_reference(const Field& field, const RecordId& record, const Value& value,

@@ -68,6 +68,10 @@ CREATE TABLE history (
 CREATE INDEX history_record ON history (tenant, record);
 CREATE TABLE feed (tenant TEXT PRIMARY KEY, head INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 )sql";
+// What came later and an older file gets at its next opening.
+constexpr const char* kAdd = R"sql(
+CREATE INDEX IF NOT EXISTS departure_feed ON departure (tenant, commit_no);
+)sql";
 
 constexpr const char* kRecordColumns =
     "id, kind, scope, move, position, commit_no, root, subject, event, bundle, author, "
@@ -483,6 +487,41 @@ public:
         }
         return records;
     }
+    std::vector<StoredDeparture> feed_departures(const std::string& tenant, std::uint64_t after,
+                                                 std::size_t departures_min) override {
+        auto q = db_.prepare(
+            "SELECT kind, id, move, scope, went_to, position, commit_no FROM departure "
+            "WHERE tenant = ? AND commit_no > ? ORDER BY commit_no, scope, position");
+        q.bind_all(tenant, after);
+        std::vector<StoredDeparture> departures;
+        while (q.step()) {
+            const std::uint64_t commit = q.unsigned_integer(6);
+            if (!departures.empty() && departures.size() >= departures_min &&
+                commit != departures.back().commit)
+                break;
+            departures.push_back({static_cast<std::uint16_t>(q.integer(0)), q.id(1),
+                                  q.unsigned_integer(2), std::string(q.text(3)),
+                                  std::string(q.text(4)), q.unsigned_integer(5), commit});
+        }
+        return departures;
+    }
+    std::uint64_t commit_before(const std::string& tenant, std::int64_t at_ms) override {
+        // Times rise with commits, so halving finds it without an index that every commit would
+        // have to keep.
+        std::uint64_t before = 0, behind = feed_head(tenant) + 1;
+        while (behind - before > 1) {
+            const std::uint64_t middle = before + (behind - before) / 2;
+            auto q = db_.prepare(
+                "SELECT commit_no, received_at_ms FROM record WHERE tenant = ? AND commit_no >= ? "
+                "AND commit_no < ? ORDER BY commit_no LIMIT 1");
+            q.bind_all(tenant, middle, behind);
+            if (q.step() && q.integer(1) < at_ms)
+                before = q.unsigned_integer(0);
+            else
+                behind = middle;
+        }
+        return before;
+    }
 
     std::uint64_t count(const std::string& tenant, std::uint16_t kind) override {
         auto q = db_.prepare("SELECT count(*) FROM record WHERE tenant = ? AND kind = ?");
@@ -554,6 +593,7 @@ public:
             writer_.execute(kCreate);
             writer_.execute("PRAGMA user_version = " + std::to_string(kSchema));
         }
+        writer_.execute(kAdd);
         transaction.commit();
     }
 

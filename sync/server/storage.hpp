@@ -165,6 +165,13 @@ public:
     /// Whole commits after `after` in order, at least one, until `records_min` records are there.
     virtual std::vector<StoredRecord> feed(const std::string& tenant, std::uint64_t after,
                                            std::size_t records_min) = 0;
+    /// The same of departures.
+    virtual std::vector<StoredDeparture> feed_departures(const std::string& tenant,
+                                                         std::uint64_t after,
+                                                         std::size_t departures_min) = 0;
+    /// A commit behind which stands everything received at `at_ms` or later; the last such commit
+    /// that still holds a record. 0 = from the start.
+    virtual std::uint64_t commit_before(const std::string& tenant, std::int64_t at_ms) = 0;
 
     virtual std::uint64_t count(const std::string& tenant, std::uint16_t kind) = 0;
     virtual std::vector<std::string> tenants() = 0;

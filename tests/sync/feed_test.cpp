@@ -31,9 +31,31 @@ Record product(const std::string& code) {
 struct FedCentre : Centre {
     Engine engine{*storage, system_environment()};
 
-    std::vector<Json> page(std::uint64_t after, std::size_t limit, const Kind* kind = nullptr,
+    std::vector<Json> page(std::uint64_t after, std::size_t limit,
+                           const std::vector<const Kind*>& kinds = {},
                            const std::string& tenant = "default") {
-        return lines_of(feed_page(*storage->begin_read(), {tenant, after, limit, kind}));
+        return lines_of(feed_page(*storage->begin_read(), {tenant, after, limit, kinds}));
+    }
+    /// In a commit of its own, as a hand-over does it: the record's line goes on to that commit.
+    void depart(const std::string& code, std::uint64_t move) {
+        const auto transaction = storage->begin_write();
+        for (StoredRecord& record : transaction->feed("default", 0, 1000)) {
+            if (show(record.state).value("code") != Value(code)) continue;
+            const std::uint64_t commit = transaction->next_commit("default");
+            StoredDeparture departure{record.state.kind,
+                                      record.state.id,
+                                      move,
+                                      record.state.scope,
+                                      "territory/DE-40",
+                                      0,
+                                      commit};
+            transaction->save("default", departure);
+            record.state.scope = departure.to;
+            record.state.move = move;
+            record.commit = commit;
+            transaction->save("default", record);
+        }
+        transaction->commit();
     }
     void write(const std::vector<Record>& records, const std::string& tenant = "default") {
         for (const Engine::Written& written : engine.write_as_server(tenant, records))
@@ -139,19 +161,95 @@ TEST_CASE("a page of one kind skips the others and still moves on") {
     centre.write({product("A")});
     centre.write({record_of(R"({"kind":"territory","fields":{"code":"DE-50","name":"Köln"}})")});
     centre.write({product("B")});
-    const auto page = centre.page(0, 10, kind_named("territory"));
+    const auto page = centre.page(0, 10, {kind_named("territory")});
     REQUIRE(page.size() == 2);
     CHECK(page[0]["kind"] == "territory");
     CHECK(*commit_of(page[1]["cursor"].get<std::string>()) ==
           centre.storage->begin_read()->feed_head("default"));
-    CHECK(centre.page(0, 1, kind_named("territory")).size() == 2);
+    CHECK(centre.page(0, 1, {kind_named("territory")}).size() == 2);
+}
+
+TEST_CASE("a page of several kinds holds them all, and only them") {
+    FedCentre centre;
+    centre.write({product("A")});
+    centre.write({record_of(R"({"kind":"territory","fields":{"code":"DE-50","name":"Köln"}})")});
+    centre.write({record_of(R"({"kind":"theme","fields":{"title":"Nachfüllbeutel"}})")});
+    const auto page = centre.page(0, 10, {kind_named("territory"), kind_named("theme")});
+    REQUIRE(page.size() == 3);
+    CHECK(page[0]["kind"] == "territory");
+    CHECK(page[1]["kind"] == "theme");
+}
+
+TEST_CASE("a departure is a line before the record's own, in the commit in which it happened") {
+    FedCentre centre;
+    centre.write({product("A"), product("B")});
+    const std::uint64_t before = centre.storage->begin_read()->feed_head("default");
+    centre.depart("A", 1);
+    const auto page = centre.page(before, 10);
+    REQUIRE(page.size() == 3);
+    CHECK(page[0].dump() == R"({"event":"departed","kind":"product","id":)" + page[1]["id"].dump() +
+                                R"(,"from":"global","to":"territory/DE-40","move":1})");
+    CHECK(page[1]["fields"]["code"] == "A");
+    CHECK(page[1]["scope"] == "territory/DE-40");
+    CHECK(commit_of(page[2]["cursor"].get<std::string>()) == before + 1);
+    CHECK(centre.page(before, 10, {kind_named("territory")}).size() == 1);
+}
+
+TEST_CASE("departures outlive the record's later changes and stand where they happened") {
+    FedCentre centre;
+    centre.write({product("A"), product("B")});
+    centre.depart("A", 1);
+    centre.write({product("C")});
+    centre.depart("A", 2);
+    Record changed = product("A");
+    changed.set("name", "Deckel neu");
+    centre.write({changed});
+    for (const std::size_t limit : {1, 2, 3, 100}) {
+        CAPTURE(limit);
+        std::vector<std::string> seen;
+        for (std::uint64_t after = 0;;) {
+            REQUIRE(seen.size() < 20);
+            const auto page = centre.page(after, limit);
+            for (std::size_t i = 0; i + 1 < page.size(); ++i)
+                seen.push_back(page[i]["event"] == "departed"
+                                   ? "departed " + page[i]["move"].dump()
+                                   : page[i]["fields"]["code"].get<std::string>());
+            const std::uint64_t next = *commit_of(page.back()["cursor"].get<std::string>());
+            if (next == after) break;
+            after = next;
+        }
+        CHECK(seen == std::vector<std::string>{"B", "departed 1", "C", "departed 2", "A"});
+    }
+}
+
+TEST_CASE("what the feed printed can be imported back, and changes nothing") {
+    FedCentre centre;
+    centre.write({record_of(R"({"kind":"theme","fields":{"title":"Nachfüllbeutel"}})")});
+    auto transaction = centre.storage->begin_write();
+    StoredRecord theme = transaction->feed("default", 0, 1).front();
+    auto& live = theme.state.fields[kind_named("theme")->field("title")->number].live;
+    live.push_back(live.front());
+    live.back().dot = {77, 1};
+    live.back().value = Value("Refill");
+    transaction->save("default", theme);
+    transaction->commit();
+    transaction.reset();
+    const std::uint64_t head = centre.storage->begin_read()->feed_head("default");
+    const std::string line = centre.page(0, 1).front().dump();
+    REQUIRE(line.find("conflicts") != std::string::npos);
+    centre.write({record_of(line)});
+    CHECK(centre.storage->begin_read()->feed_head("default") == head);
+    for (const std::string note :
+         {R"({"cursor":"AQAAAAAAAAACUPI"})", R"({"event":"departed","kind":"theme"})"})
+        CHECK(parse_import_line(note, {}).no_record);
+    CHECK_FALSE(parse_import_line(R"({"cursor":"AQ","kind":"theme"})", {}).no_record);
 }
 
 TEST_CASE("one company never sees another's records") {
     FedCentre centre;
     centre.write({product("A")}, "north");
     centre.write({product("B")}, "south");
-    const auto page = centre.page(0, 10, nullptr, "south");
+    const auto page = centre.page(0, 10, {}, "south");
     REQUIRE(page.size() == 2);
     CHECK(page[0]["fields"]["code"] == "B");
 }
@@ -164,7 +262,7 @@ TEST_CASE("a field in conflict shows every value that lives") {
     Record other = record_of(R"({"kind":"customer","id":")" + kCustomerId +
                              R"(","fields":{"name":"Mueller Feinkost"}})");
     centre.sync(tablet, bundle_of(1, other, false, 2));
-    const auto page = centre.page(0, 10, kind_named("customer"));
+    const auto page = centre.page(0, 10, {kind_named("customer")});
     REQUIRE(page.size() == 2);
     CHECK(page[0]["author"] == "R18");
     CHECK(page[0]["event"] == "changed");

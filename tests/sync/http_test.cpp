@@ -601,9 +601,16 @@ TEST_CASE("the feed is read with a key, page by page, over the wire") {
     const std::string cursor = Json::parse(end)["cursor"];
     CHECK(server.ask(get("/v1/feed?after=" + cursor, bearer(key))).body == end);
 
-    for (const std::string query : {"after=nonsense", "limit=0", "limit=100000", "limit=x",
-                                    "kind=nothing", "since=5", "limit=1&limit=2"})
+    for (const std::string query :
+         {"after=nonsense", "limit=0", "limit=100000", "limit=x", "kind=nothing", "kind=visit,",
+          "since=5", "limit=1&limit=2", "from=", "from=yesterday", "from=start&after="})
         CHECK(server.ask(get("/v1/feed?" + query, bearer(key))).status == 400);
+    CHECK(server.ask(get("/v1/feed?from=start&kind=visit,customer", bearer(key))).body ==
+          page.body);
+    CHECK(server.ask(get("/v1/feed?from=end", bearer(key))).body == end);
+    const std::string received = line["received_at"];
+    CHECK(server.ask(get("/v1/feed?from=" + received, bearer(key))).body == page.body);
+    CHECK(server.ask(get("/v1/feed?from=2036-03-02T10:00:00%2B01:00", bearer(key))).body == end);
     const Reply restored = server.ask(get("/v1/feed?after=AgAAAAAAAAAB", bearer(key)));
     CHECK(restored.status == 400);
     CHECK(server.ask(get("/v1/feed")).status == 401);

@@ -331,6 +331,52 @@ TEST_CASE_FIXTURE(
     CHECK(tx->count("acme", 9) == 0);
 }
 
+TEST_CASE_FIXTURE(Fixture, "the feed gives departures of whole commits in their order") {
+    writing(*storage, [&](Transaction& tx) {
+        for (unsigned n = 1; n <= 6; ++n) {
+            StoredDeparture d{
+                8, id_of(n),   1, n % 2 == 0 ? "territory/A" : "territory/B", "territory/C",
+                0, (n + 1) / 2};
+            tx.save("acme", d);
+        }
+        StoredDeparture theirs{8, id_of(1), 1, "territory/A", "territory/C", 0, 1};
+        tx.save("umbrella", theirs);
+    });
+    reopen();
+    const auto tx = storage->begin_read();
+    const auto first = tx->feed_departures("acme", 0, 1);
+    REQUIRE(first.size() == 2);
+    CHECK(first[0].commit == 1);
+    CHECK(first[0].from == "territory/A");
+    CHECK(first[0].to == "territory/C");
+    CHECK(first[0].id == id_of(2));
+    CHECK(first[1].from == "territory/B");
+    CHECK(tx->feed_departures("acme", 1, 3).size() == 4);
+    CHECK(tx->feed_departures("acme", 3, 100).empty());
+    CHECK(tx->feed_departures("umbrella", 0, 100).size() == 1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a time finds the commit behind which all of then and later stands") {
+    writing(*storage, [&](Transaction& tx) {
+        for (unsigned commit = 1; commit <= 9; ++commit) {
+            CHECK(tx.next_commit("acme") == commit);
+            if (commit == 4) continue;  // its records have changed since
+            StoredRecord r = a_record(commit, "territory/A", commit);
+            r.received_at_ms = 1000 * ((commit + 1) / 2);
+            tx.save("acme", r);
+        }
+    });
+    const auto tx = storage->begin_read();
+    CHECK(tx->commit_before("acme", 0) == 0);
+    CHECK(tx->commit_before("acme", 1000) == 0);
+    CHECK(tx->commit_before("acme", 1001) == 2);
+    CHECK(tx->commit_before("acme", 2000) == 2);
+    CHECK(tx->commit_before("acme", 2001) == 3);
+    CHECK(tx->commit_before("acme", 5000) == 8);
+    CHECK(tx->commit_before("acme", 5001) == 9);
+    CHECK(tx->commit_before("nobody", 5001) == 0);
+}
+
 TEST_CASE_FIXTURE(
     Fixture, "numbers rise per sequence, and one drawn in an undone savepoint is drawn again") {
     writing(*storage, [&](Transaction& tx) {

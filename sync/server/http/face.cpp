@@ -91,9 +91,33 @@ std::string percent_decoded(std::string_view text) {
     return out;
 }
 
+std::vector<const Kind*> kinds_of(std::string_view names) {
+    std::vector<const Kind*> kinds;
+    for (;;) {
+        const std::size_t comma = names.find(',');
+        kinds.push_back(kind_named(names.substr(0, comma)));
+        if (kinds.back() == nullptr)
+            throw Error(ErrorCode::invalid_argument, "kind is not one of the record kinds");
+        if (comma == std::string_view::npos) return kinds;
+        names.remove_prefix(comma + 1);
+    }
+}
+
+/// Where a reader without a cursor begins: `start`, `end`, or a time.
+std::uint64_t commit_from(Transaction& snapshot, const std::string& tenant,
+                          const std::string& from) {
+    if (from == "start") return 0;
+    if (from == "end") return snapshot.feed_head(tenant);
+    if (const auto at = Instant::parse(from))
+        return snapshot.commit_before(tenant, at->at.time_since_epoch().count());
+    throw Error(ErrorCode::invalid_argument,
+                "from is start, end or a time such as 2026-03-02T09:30:00Z");
+}
+
 /// Throws Error(invalid_argument): a parameter that is misspelt must not read as "everything".
-FeedRequest feed_request(std::string_view query) {
+FeedRequest feed_request(Transaction& snapshot, const std::string& tenant, std::string_view query) {
     FeedRequest request;
+    request.tenant = tenant;
     std::vector<std::string> seen;
     while (!query.empty()) {
         const std::string_view pair = query.substr(0, query.find('&'));
@@ -111,6 +135,8 @@ FeedRequest feed_request(std::string_view query) {
             if (!commit)
                 throw Error(ErrorCode::invalid_argument, "after is not a cursor of this feed");
             request.after = *commit;
+        } else if (name == "from") {
+            request.after = commit_from(snapshot, tenant, value);
         } else if (name == "limit") {
             const auto [end, fault] =
                 std::from_chars(value.data(), value.data() + value.size(), request.limit);
@@ -118,13 +144,17 @@ FeedRequest feed_request(std::string_view query) {
                 request.limit > kFeedLimitMax)
                 throw Error(ErrorCode::invalid_argument, "limit is not a number from 1 to 5000");
         } else if (name == "kind") {
-            request.kind = kind_named(value);
-            if (request.kind == nullptr)
-                throw Error(ErrorCode::invalid_argument, "kind is not one of the record kinds");
+            request.kinds = kinds_of(value);
         } else {
-            throw Error(ErrorCode::invalid_argument, "the parameters are after, limit and kind");
+            throw Error(ErrorCode::invalid_argument,
+                        "the parameters are after, from, limit and kind");
         }
     }
+    const auto given = [&](const char* name) {
+        return std::find(seen.begin(), seen.end(), name) != seen.end();
+    };
+    if (given("after") && given("from"))
+        throw Error(ErrorCode::invalid_argument, "after and from both say where to begin");
     return request;
 }
 
@@ -242,8 +272,7 @@ Response Face::feed(const Request& request) {
     if (key->role != Role::feed && key->role != Role::admin)
         return problem(403, name_of(ErrorCode::not_authorised), "stop",
                        "this key may not read the feed");
-    FeedRequest wanted = feed_request(request.head.query);
-    wanted.tenant = key->tenant;
+    const FeedRequest wanted = feed_request(*snapshot, key->tenant, request.head.query);
     if (wanted.after > snapshot->feed_head(key->tenant))
         return problem(409, name_of(ErrorCode::conflict), "resynchronise",
                        "the cursor is ahead of the feed, so the server was restored from a backup: "
