@@ -136,8 +136,16 @@ void Store::Core::give_back(std::unique_ptr<sqlite::Database> reader) const {
 
 // ---- Writing, Reading
 
-Store::Core::Writing::Writing(Core& core)
-    : db(writable(core.writer_.get())), core_(core), lock_(core.writer_mutex_), transaction_(db) {}
+Store::Core::Writing::Writing(Core& core) : Writing(core, std::unique_lock(core.writer_mutex_)) {}
+
+Store::Core::Writing::Writing(Core& core, std::unique_lock<std::mutex> lock)
+    : db(writable(core.writer_.get())), core_(core), lock_(std::move(lock)), transaction_(db) {}
+
+std::unique_ptr<Store::Core::Writing> Store::Core::Writing::if_free(Core& core) {
+    std::unique_lock lock(core.writer_mutex_, std::try_to_lock);
+    if (!lock) return nullptr;
+    return std::unique_ptr<Writing>(new Writing(core, std::move(lock)));
+}
 
 void Store::Core::Writing::changed(const Kind& kind, const RecordId& id) {
     auto& of = changes_[kind.number];

@@ -56,11 +56,14 @@ public:
     class Writing {
     public:
         explicit Writing(Core& core);
+        /// Null when another thread is writing: for work that can wait.
+        static std::unique_ptr<Writing> if_free(Core& core);
         sqlite::Database& db;
         void changed(const Kind& kind, const RecordId& id);  ///< for the observers
         void commit();                                       ///< `db` is not to be used afterwards
 
     private:
+        Writing(Core& core, std::unique_lock<std::mutex> lock);
         Core& core_;
         std::unique_lock<std::mutex> lock_;
         sqlite::Transaction transaction_;
@@ -83,6 +86,7 @@ public:
     };
 
     Environment& environment() const { return environment_; }
+    bool read_only() const { return !writer_; }
     Instant now() const { return environment_.now(); }
     std::uint64_t file() const { return file_; }  ///< of capture ids
     HybridClock& clock() { return clock_; }       ///< use only while Writing; kept with the commit

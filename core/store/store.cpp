@@ -9,6 +9,7 @@
 #include "store/pending.hpp"
 #include "store/rows.hpp"
 #include "store/schema.hpp"
+#include "store/search.hpp"
 
 namespace rapport {
 namespace {
@@ -23,6 +24,9 @@ public:
         attempt([&] { ask_sqlite(); });
         for (const Kind* kind : all_kinds()) attempt([&] { examine_rows(*kind); });
         attempt([&] { examine_bundles(); });
+        attempt([&] {
+            for (std::string& finding : examine_index(db_)) findings_.push_back(std::move(finding));
+        });
         return std::move(findings_);
     }
 

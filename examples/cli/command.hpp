@@ -56,6 +56,13 @@ struct ListOptions {
     std::size_t limit = 50;  ///< 0 = all
     Format format = Format::table;
 };
+struct SearchOptions {
+    std::string file;
+    std::vector<std::string> words, kinds;
+    std::string customer;
+    std::size_t limit = 20, offset = 0;
+    Format format = Format::table;
+};
 struct ShowOptions {
     std::string file, id;
     Format format = Format::table;
@@ -98,6 +105,7 @@ int request(const RequestOptions& options);
 int submit(const DraftOptions& options);
 int discard(const DraftOptions& options);
 int list(const ListOptions& options);
+int search(const SearchOptions& options);
 int show(const ShowOptions& options);
 int status(const StatusOptions& options);
 int conflicts(const ConflictsOptions& options);
@@ -110,7 +118,8 @@ int doctor(const DoctorOptions& options);
 // ---- what they share
 
 /// Opens a file that `init` made. Errors: Failure when there is none; what Store::open throws.
-Store open_store(const std::string& file, bool read_only);
+Store open_store(const std::string& file, bool read_only,
+                 Milliseconds lock_wait = Milliseconds{5000});
 
 /// Prints `rapport: sentence` on standard error.
 void complain(const std::string& sentence);

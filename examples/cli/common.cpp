@@ -51,12 +51,13 @@ std::optional<Milliseconds> parsed_duration(std::string_view text) {
 
 }  // namespace
 
-Store open_store(const std::string& file, bool read_only) {
+Store open_store(const std::string& file, bool read_only, Milliseconds lock_wait) {
     std::error_code ignored;
     if (!std::filesystem::exists(file, ignored))
         throw Failure(kRefused, file + ": no such file; make one with `rapport init " + file + "`");
     Store::Options options;
     options.read_only = read_only;
+    options.lock_wait = lock_wait;
     return Store::open(file, options);
 }
 

@@ -134,6 +134,32 @@ public:
         add_format(c, list_.format);
         c->callback([this] { run_ = [this] { return list(list_); }; });
 
+        c = command(
+            "search", "Find records by the words of their texts, best first", search_.file,
+            "  rapport search r17.rapport 'undichter Deckel'\n"
+            "  rapport search r17.rapport '\"Deckel springen ab\" -Becher' --kind complaint "
+            "--limit 5\n"
+            "  rapport search r17.rapport Probe --customer @erp:10023 --format json");
+        c->add_option("WORDS", search_.words,
+                      "All must occur; \"two words\" side by side; -word must not; the last may go "
+                      "on")
+            ->type_name("")
+            ->required();
+        c->add_option("--kind", search_.kinds, "Only this kind; may be repeated")
+            ->type_name("KIND")
+            ->allow_extra_args(false);
+        c->add_option("--customer", search_.customer, "Only this customer and what refers to it")
+            ->type_name("ID");
+        c->add_option("--limit", search_.limit, "Hits at most")
+            ->capture_default_str()
+            ->type_name("N")
+            ->check(CLI::Range(1, 1000));
+        c->add_option("--offset", search_.offset, "Hits to leave out first")
+            ->type_name("N")
+            ->check(CLI::Range(0, 10000));
+        add_format(c, search_.format);
+        c->callback([this] { run_ = [this] { return search(search_); }; });
+
         c = command("show", "Show a record: fields, state of sync, conflicts, what refers to it",
                     show_.file,
                     "  rapport show r17.rapport 0195f0c2-...\n  rapport show r17.rapport "
@@ -264,6 +290,7 @@ private:
     RequestOptions request_;
     DraftOptions submit_, discard_;
     ListOptions list_;
+    SearchOptions search_;
     ShowOptions show_;
     StatusOptions status_;
     ConflictsOptions conflicts_;

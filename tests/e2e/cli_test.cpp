@@ -279,8 +279,8 @@ TEST_CASE("every command explains itself") {
     const Outcome all = rapport_command({"--help"});
     CHECK(all.exit == 0);
     for (const std::string command :
-         {"init", "enrol", "add", "set", "request", "list", "show", "sync", "status", "conflicts",
-          "resolve", "import", "export", "doctor", "submit", "discard"}) {
+         {"init", "enrol", "add", "set", "request", "list", "search", "show", "sync", "status",
+          "conflicts", "resolve", "import", "export", "doctor", "submit", "discard"}) {
         CAPTURE(command);
         CHECK(has(all.out, "\n  " + command + " "));
         const Outcome one = rapport_command({command, "--help"});
@@ -561,4 +561,31 @@ TEST_CASE("without a server a sync says so and nothing is lost") {
     CHECK(enrol.exit == 3);
     CHECK(device.status()["enrolled"] == false);
     CHECK(device.status()["queued"] == 1);
+}
+
+TEST_CASE("a person finds records by the words of their texts") {
+    const Device device;
+    const std::string complaint = device.complaint();
+    device.add({"note", "subject_id=" + complaint, "text=Muster der Becher liegt bei Größe 95"});
+    const Outcome found = device.run({"search", device.file, "undichter Deckel"});
+    INFO(found.err);
+    CHECK(found.exit == 0);
+    CHECK(has(found.out, "complaint " + complaint + "  Molkerei Morkenhoven\n    verbatim: "));
+    CHECK(has(found.out, "[Deckel] [undicht]"));
+    CHECK(has(device.run({"search", device.file, "groesse", "95"}).out, "[Größe] [95]"));
+    CHECK(device.run({"search", device.file, "Dichtung"}).out == "nothing found\n");
+    CHECK(device.run({"search", device.file, "x", "--kind", "complant"}).exit == 1);
+
+    const Outcome lines = device.run({"search", device.file, "becher", "--customer", "@erp:10023",
+                                      "--kind", "complaint", "--format", "ndjson"});
+    REQUIRE(lines_of(lines.out).size() == 1);
+    const json hit = json::parse(lines.out);
+    CHECK(hit["id"] == complaint);
+    CHECK(hit["field"] == "product_text");
+    CHECK(hit["ranges"] == json::parse("[[0,6]]"));
+    CHECK(hit["snippet"] == "Becher 500 g");
+
+    const Outcome first = device.run({"search", device.file, "becher", "--limit", "1"});
+    CHECK(has(first.err, "--offset 1 "));
+    CHECK(device.run({"search", device.file, "becher", "--offset", "1"}).out != first.out);
 }

@@ -13,6 +13,7 @@
 #include "rapport/error.hpp"
 #include "rapport/query.hpp"
 #include "rapport/record.hpp"
+#include "rapport/search.hpp"
 
 namespace rapport {
 
@@ -191,6 +192,15 @@ public:
     /// The gravest state among a visit (or any record) and the records that refer to it.
     RecordStatus status_with_children(const RecordId& id) const;
     Overview overview() const;
+
+    // ---- search
+    /// Records by the words of their texts, best first. Indexes what is missing first, as far as
+    /// that takes no more than a moment and nobody is writing; `behind` says whether it was all.
+    /// Errors: invalid_argument for a limit out of bounds.
+    SearchPage search(const SearchRequest& request) const;
+    /// Brings at most a few hundred records into the search index, in one transaction; true if more
+    /// are left. For an app's idle moments; captures never wait for the index.
+    bool index_some();
 
     // ---- conflicts
     std::vector<Conflict> conflicts(std::size_t limit = 1000) const;
