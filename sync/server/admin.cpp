@@ -23,6 +23,7 @@
 #include "rapport/error.hpp"
 #include "server/auth/access.hpp"
 #include "server/feed.hpp"
+#include "server/scopes.hpp"
 
 namespace rapport::server::admin {
 
@@ -221,6 +222,54 @@ int revoke_device(const Host& host, const Members& in, Answer& out) {
     return 0;
 }
 
+// ---- territories
+
+bool stopping(const Host& host) { return host.stopping != nullptr && host.stopping->load(); }
+
+int hand_over(const Host& host, const Members& in, Answer& out) {
+    const std::string tenant = in.text_or("tenant", kDefaultTenant);
+    Engine::HandOver wanted;
+    wanted.to = in.text("to");
+    wanted.from = in.text_or("from", "");
+    const std::string customer = in.text_or("customer", "");
+    if (customer.empty() == wanted.from.empty())
+        throw Error(ErrorCode::invalid_argument,
+                    "name either a customer or the territory it is from");
+    if (!customer.empty()) {
+        const auto id = RecordId::parse(customer);
+        if (!id) throw Error(ErrorCode::invalid_argument, "a customer is named by its id");
+        wanted.customer = *id;
+    }
+    std::optional<Refusal> refused;
+    host.with_engine([&](Engine& engine) { refused = engine.begin(tenant, wanted); });
+    if (refused) {
+        out.complain(refused->sentence);
+        return 1;
+    }
+    std::size_t moved = 0;
+    for (bool more = true; more;) {
+        if (stopping(host)) {
+            out.complain("The server is stopping; it goes on with the rest when it starts again.");
+            return 1;
+        }
+        host.with_engine([&](Engine& engine) {
+            const std::size_t looked_at = engine.carry_on();
+            moved += looked_at;
+            more = looked_at > 0;
+        });
+        out.progress(moved);
+    }
+    const auto devices = host.storage.begin_read()->devices();
+    if (std::none_of(devices.begin(), devices.end(), [&](const Device& device) {
+            return device.tenant == tenant && !device.revoked && device.role == Role::rep &&
+                   reaches(device, wanted.to);
+        }))
+        out.complain("No rep's device has " + wanted.to + " yet.");
+    out.say((customer.empty() ? "The customers of " + wanted.from : "Customer " + customer) +
+            " and what hangs on them live in " + wanted.to + " now.");
+    return 0;
+}
+
 // ---- files
 
 /// Lines of a text file with their numbers. A line above the bound comes out empty with `too_long`
@@ -274,8 +323,6 @@ std::vector<std::pair<std::string, std::string>> external_ids_of(const Record& r
             out.emplace_back(*(*parts)[0].text(), *(*parts)[1].text());
     return out;
 }
-
-bool stopping(const Host& host) { return host.stopping != nullptr && host.stopping->load(); }
 
 /// Reference data from a file, in commits of kImportLinesMax.
 class Import {
@@ -650,8 +697,8 @@ using Command = int (*)(const Host&, const Members&, Answer&);
 constexpr std::pair<std::string_view, Command> kCommands[] = {
     {"invite", invite_rep},     {"key_add", add_key},      {"key_list", list_keys},
     {"key_revoke", revoke_key}, {"devices", list_devices}, {"devices_revoke", revoke_device},
-    {"import", import_file},    {"accept", accept_file},   {"stats", show_stats},
-    {"backup", back_up},
+    {"handover", hand_over},    {"import", import_file},   {"accept", accept_file},
+    {"stats", show_stats},      {"backup", back_up},
 };
 
 }  // namespace

@@ -45,6 +45,7 @@ using Emit = std::function<void(const std::string& json_line)>;
 ///   invite       rep, role, scopes[], tenant, days
 ///   key_add      role, tenant;  key_list;  key_revoke  name
 ///   devices;     devices_revoke  writer
+///   handover     customer or from, to, tenant
 ///   import       path, tenant          accept   path, tenant, rep
 ///   stats        backup  to
 /// Paths are absolute. Throws nothing but Error(internal).

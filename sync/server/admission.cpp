@@ -302,10 +302,7 @@ void Admission::settle_home(StoredRecord& record, int depth) {
     StoredRecord* parent = changes_.find(shown_reference(record, kind.root));
     if (!parent || depth > kHomeDepthMax) return;
     if (parent->state.scope.empty()) settle_home(*parent, depth + 1);
-    record.state.scope = parent->state.scope;
-    const Kind* parent_kind = kind_numbered(parent->state.kind);
-    record.root =
-        parent_kind && parent_kind->home == Home::territory ? parent->state.id : parent->root;
+    changes_.hang(record, *parent);
 }
 
 void Admission::check_home(const Change& change) {

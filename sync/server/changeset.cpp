@@ -9,6 +9,8 @@ namespace rapport::server {
 namespace {
 
 constexpr std::string_view kLinks = "theme_ids";
+constexpr std::string_view kMerged = "merged";
+constexpr int kMergesMax = 1000;  // one after the other; merges form no circle
 
 const Kind& kind_of(const StoredRecord& record) {
     if (const Kind* kind = kind_numbered(record.state.kind)) return *kind;
@@ -114,6 +116,35 @@ void Changeset::touch(const StoredRecord& record) {
     h.touched = true;
 }
 
+StoredRecord& Changeset::standing(StoredRecord& customer) {
+    StoredRecord* at = &customer;
+    for (int merges = 0; merges < kMergesMax && shown_text(*at, "state") == kMerged; ++merges) {
+        StoredRecord* into = find(shown_reference(*at, "merged_into"));
+        if (!into) break;
+        at = into;
+    }
+    return *at;
+}
+
+void Changeset::hang(StoredRecord& record, StoredRecord& on) {
+    record.root = {};
+    record.state.scope = on.state.scope;
+    StoredRecord* customer = kind_of(on).home == Home::territory ? &on
+                             : on.root.is_nil()                  ? nullptr
+                                                                 : find(on.root);
+    if (!customer) return;
+    const StoredRecord& home = standing(*customer);
+    record.root = home.state.id;
+    record.state.scope = home.state.scope;
+}
+
+void Changeset::depart(StoredRecord& record, const std::string& from) {
+    touch(record);
+    const RecordState& s = record.state;
+    departures_.push_back(
+        {s.kind, s.id, ++record.state.move, from, s.scope, 0, 0, round_.now_ms()});
+}
+
 void Changeset::merge(StoredRecord& record, const Field& field, const Write& write, Dot dot) {
     std::vector<LiveValue> left;
     rapport::merge(record.state.fields[field.number], write, dot, field.is_keyed(), &left);
@@ -213,6 +244,10 @@ void Changeset::save() {
             round_.tx.save_external_ids(tenant_, r.state.kind, id,
                                         external_names(shown(r, "external_ids")));
         if (h.links_written) round_.tx.save_links(tenant_, id, references(shown(r, kLinks)));
+    }
+    for (StoredDeparture& departure : departures_) {
+        departure.commit = commit;
+        round_.tx.save(tenant_, departure);
     }
     for (const HistoryLine& line : history_) round_.tx.append(tenant_, line);
 }

@@ -34,6 +34,15 @@ public:
     /// changes.
     void touch(const StoredRecord& record);
 
+    /// Where a customer's records belong: itself, or the one it was merged into at last.
+    StoredRecord& standing(StoredRecord& customer);
+    /// The record hangs on what `on` hangs on (on it, if it is a customer), and lives where that
+    /// customer lives now; without a customer it lives where `on` does.
+    void hang(StoredRecord& record, StoredRecord& on);
+    /// The record has left `from` for the scope it has now: its move number rises, and who reads
+    /// `from` is told.
+    void depart(StoredRecord& record, const std::string& from);
+
     /// Merges a write of a device; what leaves becomes history.
     void merge(StoredRecord& record, const Field& field, const Write& write, Dot dot);
     /// Makes a field show this content by a write of the server that replaces all live values. A
@@ -69,6 +78,7 @@ private:
     std::map<RecordId, Held> held_;
     std::vector<RecordId> order_;  ///< of the touched ones
     std::vector<HistoryLine> history_;
+    std::vector<StoredDeparture> departures_;
     /// Who took which name in another system here, and may have given it up again.
     std::map<std::pair<std::uint16_t, ExternalName>, std::vector<RecordId>> takers_;
 };

@@ -281,6 +281,7 @@ std::vector<Engine::Answer> Engine::sync(const std::vector<Call>& calls) {
     }
     if (round.clock.last() != stamp_before) tx->save_last_stamp(round.clock.last());
     tx->commit();
+    moves_open_ |= round.moves_open;
     return answers;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,12 +49,26 @@ public:
     std::vector<Written> write_as_server(const std::string& tenant,
                                          const std::vector<Record>& records);
 
+    /// Hands a customer, or every customer of a territory, over to another territory, with all that
+    /// hangs on it. Only the beginning is done and durable on return; carry_on() does the rest. To
+    /// begin what is under way already changes nothing.
+    struct HandOver {
+        RecordId customer;  ///< nil: all of `from`
+        std::string from, to;
+    };
+    /// Returns why not; nullopt: it has begun.
+    std::optional<Refusal> begin(const std::string& tenant, const HandOver& hand_over);
+    /// One commit of bounded size of what is still to be moved, here or since before the engine was
+    /// made. Returns how many records it looked at; 0: nothing is left.
+    std::size_t carry_on();
+
     const Limits& limits() const { return limits_; }
 
 private:
     Storage& storage_;
     Environment& environment_;
     Limits limits_;
+    bool moves_open_ = true;  ///< until storage was asked
 };
 
 /// Enrolment: redeems a code for a device. The device draws the credential itself and sends it; a

@@ -248,6 +248,13 @@ int run(int argc, char** argv) {
         devices->add_subcommand("revoke", "Revoke a device and what was forked from it");
     devices_revoke->add_option("--store", store, "The database, sqlite:PATH");
     devices_revoke->add_option("WRITER", writer, "As `devices` shows it")->required();
+    std::string customer, from, to;
+    auto* handover = with_tenant(with_store(app.add_subcommand(
+        "handover", "Hand a customer, or all of a territory, over with everything about them")));
+    handover->add_option("--customer", customer, "The customer's id");
+    handover->add_option("--from", from, "All customers of this one, territory/CODE")
+        ->excludes("--customer");
+    handover->add_option("--to", to, "Where they live from now on, territory/CODE")->required();
     auto* stats = with_format(
         with_store(app.add_subcommand("stats", "Records, conflicts, streams and the feed's head")));
     auto* accept = with_format(with_tenant(with_store(app.add_subcommand(
@@ -292,6 +299,11 @@ int run(int argc, char** argv) {
         } else if (key_revoke->parsed()) {
             name("key_revoke");
             request["name"] = key_name;
+        } else if (handover->parsed()) {
+            name("handover");
+            if (!customer.empty()) request["customer"] = customer;
+            if (!from.empty()) request["from"] = from;
+            request["to"] = to;
         } else if (import->parsed()) {
             name("import");
             request["path"] = file;

@@ -30,6 +30,7 @@ struct Round {
     const Limits& limits;
     HybridClock clock;
     Instant now;
+    bool moves_open = false;  ///< this commit leaves records that still follow a customer
 
 private:
     std::map<std::uint64_t, std::string> names_;

@@ -20,7 +20,8 @@ INSERT INTO last_stamp VALUES (1, 0);
 CREATE TABLE device (
     writer INTEGER PRIMARY KEY, tenant TEXT NOT NULL, parent INTEGER NOT NULL, rep TEXT NOT NULL, role TEXT NOT NULL,
     scopes TEXT NOT NULL, credential_hash TEXT NOT NULL, revoked INTEGER NOT NULL, receipt INTEGER NOT NULL,
-    entries BLOB NOT NULL, enrolled_at_ms INTEGER NOT NULL, last_seen_ms INTEGER NOT NULL, file_id TEXT NOT NULL) STRICT;
+    entries BLOB NOT NULL, enrolled_at_ms INTEGER NOT NULL, last_seen_ms INTEGER NOT NULL, file_id TEXT NOT NULL,
+    last_sync_ms INTEGER NOT NULL) STRICT;
 CREATE UNIQUE INDEX device_credential ON device (credential_hash) WHERE credential_hash <> '';
 CREATE TABLE invitation (
     code_hash TEXT PRIMARY KEY, tenant TEXT NOT NULL, rep TEXT NOT NULL, role TEXT NOT NULL, scopes TEXT NOT NULL,
@@ -44,11 +45,16 @@ CREATE TABLE record (
 CREATE UNIQUE INDEX record_stream ON record (tenant, scope, position);
 CREATE INDEX record_feed ON record (tenant, commit_no);
 CREATE INDEX record_subject ON record (tenant, subject, kind) WHERE subject IS NOT NULL;
-CREATE INDEX record_kind ON record (tenant, kind);
+CREATE INDEX record_kind ON record (tenant, kind, scope);
+CREATE INDEX record_root ON record (tenant, root, id) WHERE root IS NOT NULL;
 CREATE TABLE departure (
     tenant TEXT NOT NULL, scope TEXT NOT NULL, position INTEGER NOT NULL, kind INTEGER NOT NULL, id BLOB NOT NULL,
-    move INTEGER NOT NULL, went_to TEXT NOT NULL, commit_no INTEGER NOT NULL,
+    move INTEGER NOT NULL, went_to TEXT NOT NULL, commit_no INTEGER NOT NULL, at_ms INTEGER NOT NULL,
     PRIMARY KEY (tenant, scope, position)) STRICT, WITHOUT ROWID;
+CREATE INDEX departure_record ON departure (tenant, id);
+CREATE TABLE open_move (
+    tenant TEXT NOT NULL, customer BLOB NOT NULL, from_scope TEXT NOT NULL, to_scope TEXT NOT NULL,
+    after BLOB NOT NULL, PRIMARY KEY (tenant, customer, from_scope)) STRICT, WITHOUT ROWID;
 CREATE TABLE link (
     tenant TEXT NOT NULL, target BLOB NOT NULL, origin BLOB NOT NULL,
     PRIMARY KEY (tenant, target, origin)) STRICT, WITHOUT ROWID;
@@ -181,13 +187,26 @@ Device read_device(const sqlite::Statement& row) {
     device.enrolled_at_ms = row.integer(10);
     device.last_seen_ms = row.integer(11);
     device.file_id = row.text(12);
+    device.last_sync_ms = row.integer(13);
     return device;
 }
 
 constexpr const char* kDeviceColumns =
     "writer, tenant, parent, rep, role, scopes, credential_hash, revoked, receipt, entries, "
     "enrolled_at_ms, last_seen_ms, "
-    "file_id";
+    "file_id, last_sync_ms";
+
+constexpr const char* kDepartureColumns =
+    "kind, id, move, scope, went_to, position, commit_no, at_ms";
+
+std::vector<StoredDeparture> read_departures(sqlite::Statement& q) {
+    std::vector<StoredDeparture> departures;
+    while (q.step())
+        departures.push_back({static_cast<std::uint16_t>(q.integer(0)), q.id(1),
+                              q.unsigned_integer(2), std::string(q.text(3)), std::string(q.text(4)),
+                              q.unsigned_integer(5), q.unsigned_integer(6), q.integer(7)});
+    return departures;
+}
 
 // ---- the transaction
 
@@ -232,14 +251,17 @@ public:
     void save(const Device& d) override {
         auto q = db_.prepare(
             std::string("INSERT INTO device (") + kDeviceColumns +
-            ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) "
+            ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) "
             "ON CONFLICT (writer) DO UPDATE SET tenant = ?2, parent = ?3, rep = ?4, role = ?5, "
             "scopes = ?6, credential_hash = ?7, revoked = ?8, receipt = ?9, entries = ?10, "
-            "enrolled_at_ms = ?11, last_seen_ms = ?12, file_id = ?13");
+            "enrolled_at_ms = ?11, last_seen_ms = ?12, file_id = ?13, last_sync_ms = ?14");
         q.bind_all(d.writer, d.tenant, d.parent, d.rep, name_of(d.role), joined(d.scopes),
                    d.credential_hash, d.revoked, d.receipt);
         q.bind_blob(10, encode_entries(d));
-        q.bind(11, d.enrolled_at_ms).bind(12, d.last_seen_ms).bind(13, d.file_id);
+        q.bind(11, d.enrolled_at_ms)
+            .bind(12, d.last_seen_ms)
+            .bind(13, d.file_id)
+            .bind(14, d.last_sync_ms);
         q.run();
     }
     std::optional<Invitation> invitation(const std::string& code_hash) override {
@@ -353,23 +375,66 @@ public:
     }
     std::vector<StoredDeparture> departed(const std::string& tenant, const std::string& scope,
                                           std::uint64_t after, std::size_t limit) override {
-        auto q = db_.prepare(
-            "SELECT kind, id, move, went_to, position, commit_no FROM departure "
-            "WHERE tenant = ? AND scope = ? AND position > ? ORDER BY position LIMIT ?");
+        auto q = db_.prepare(std::string("SELECT ") + kDepartureColumns +
+                             " FROM departure WHERE tenant = ? AND scope = ? AND position > ? "
+                             "ORDER BY position LIMIT ?");
         q.bind_all(tenant, scope, after, static_cast<std::int64_t>(limit));
-        std::vector<StoredDeparture> departures;
-        while (q.step())
-            departures.push_back({static_cast<std::uint16_t>(q.integer(0)), q.id(1),
-                                  q.unsigned_integer(2), scope, std::string(q.text(3)),
-                                  q.unsigned_integer(4), q.unsigned_integer(5)});
-        return departures;
+        return read_departures(q);
     }
     void save(const std::string& tenant, StoredDeparture& d) override {
         d.position = raise_head(tenant, d.from);
+        auto q = db_.prepare(std::string("INSERT INTO departure (tenant, ") + kDepartureColumns +
+                             ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+        q.bind_all(tenant, int{d.kind}, d.id, d.move, d.from, d.to, d.position, d.commit, d.at_ms)
+            .run();
+    }
+    std::vector<StoredDeparture> departures_of(const std::string& tenant,
+                                               const RecordId& id) override {
+        auto q = db_.prepare(std::string("SELECT ") + kDepartureColumns +
+                             " FROM departure WHERE tenant = ? AND id = ? ORDER BY move DESC");
+        q.bind_all(tenant, id);
+        return read_departures(q);
+    }
+    std::vector<RecordId> hanging_on(const std::string& tenant, const RecordId& root,
+                                     const RecordId& after, std::size_t limit) override {
         auto q = db_.prepare(
-            "INSERT INTO departure (tenant, scope, position, kind, id, move, went_to, commit_no) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
-        q.bind_all(tenant, d.from, d.position, int{d.kind}, d.id, d.move, d.to, d.commit).run();
+            "SELECT id FROM record WHERE tenant = ? AND root = ? AND id > ? ORDER BY id LIMIT ?");
+        q.bind_all(tenant, root, after, static_cast<std::int64_t>(limit));
+        return ids(q);
+    }
+    void save_root(const std::string& tenant, const RecordId& id, const RecordId& root) override {
+        db_.prepare("UPDATE record SET root = ? WHERE tenant = ? AND id = ?")
+            .bind_all(root, tenant, id)
+            .run();
+    }
+    std::vector<RecordId> living_in(const std::string& tenant, std::uint16_t kind,
+                                    const std::string& scope, std::size_t limit) override {
+        auto q = db_.prepare(
+            "SELECT id FROM record WHERE tenant = ? AND kind = ? AND scope = ? LIMIT ?");
+        q.bind_all(tenant, int{kind}, scope, static_cast<std::int64_t>(limit));
+        return ids(q);
+    }
+    std::vector<OpenMove> open_moves(const std::string& tenant) override {
+        auto q = db_.prepare(
+            "SELECT customer, from_scope, to_scope, after FROM open_move WHERE tenant = ? "
+            "ORDER BY customer DESC, from_scope");
+        q.bind_all(tenant);
+        std::vector<OpenMove> moves;
+        while (q.step())
+            moves.push_back({q.id(0), std::string(q.text(1)), std::string(q.text(2)), q.id(3)});
+        return moves;
+    }
+    void save(const std::string& tenant, const OpenMove& m) override {
+        db_.prepare(
+               "INSERT OR REPLACE INTO open_move (tenant, customer, from_scope, to_scope, after) "
+               "VALUES (?, ?, ?, ?, ?)")
+            .bind_all(tenant, m.customer, m.from, m.to, m.after)
+            .run();
+    }
+    void remove(const std::string& tenant, const OpenMove& m) override {
+        db_.prepare("DELETE FROM open_move WHERE tenant = ? AND customer = ? AND from_scope = ?")
+            .bind_all(tenant, m.customer, m.from)
+            .run();
     }
     std::vector<RecordId> with_subject(const std::string& tenant, const RecordId& subject,
                                        std::uint16_t kind) override {

@@ -111,17 +111,15 @@ std::optional<Record> named_other(Changeset& changes, const Device& device,
 
 // ---- changing a state
 
-void record_event(Round& round, Changeset& changes, const StoredRecord& subject,
-                  const std::string& from, const std::string& by, const std::string& reason,
-                  Stamp stamp) {
+void record_event(Round& round, Changeset& changes, StoredRecord& subject, const std::string& from,
+                  const std::string& by, const std::string& reason, Stamp stamp) {
     const std::int64_t version = version_of(subject);
     const Kind& kind = the_kind("status_event");
     const RecordId id = name_based_id(changes.tenant(), kind.name,
                                       subject.state.id.text() + ":" + std::to_string(version));
     if (changes.find(id)) return;
     StoredRecord& event = changes.create(kind, id);
-    event.state.scope = subject.state.scope;
-    event.root = is_a(subject, "customer") ? subject.state.id : subject.root;
+    changes.hang(event, subject);
     const auto set = [&](const char* field, Value value) {
         changes.write(event, field, std::move(value), stamp);
     };

@@ -38,7 +38,8 @@ struct Device {
     std::uint64_t receipt = 0;
     std::vector<ServerEntry> entries;  ///< oldest first, at most 8
     std::int64_t enrolled_at_ms = 0, last_seen_ms = 0;
-    std::string file_id;  ///< as the device named itself at enrolment
+    std::int64_t last_sync_ms = 0;  ///< when it last had sent all it could; 0 = never
+    std::string file_id;            ///< as the device named itself at enrolment
 };
 
 struct StoredVerdict {
@@ -72,6 +73,14 @@ struct StoredDeparture {
     std::string from, to;
     std::uint64_t position = 0;  ///< in the stream it left
     std::uint64_t commit = 0;
+    std::int64_t at_ms = 0;  ///< when it left, by the server's clock
+};
+
+/// A move of more records than one commit takes, until all are where they belong.
+struct OpenMove {
+    RecordId customer;     ///< what hangs on it follows it; nil: all customers of `from` go to `to`
+    std::string from, to;  ///< only without a customer
+    RecordId after;        ///< with a customer: what hangs on it is settled up to this id
 };
 
 /// A value that left the live set, for people.
@@ -140,6 +149,22 @@ public:
     /// Puts the departure at the head of the stream it left (position = ++head) and into the feed
     /// (commit as given).
     virtual void save(const std::string& tenant, StoredDeparture& departure) = 0;
+    /// The departures of one record, the latest first.
+    virtual std::vector<StoredDeparture> departures_of(const std::string& tenant,
+                                                       const RecordId& id) = 0;
+    /// Records whose root is `root`, by id, after one.
+    virtual std::vector<RecordId> hanging_on(const std::string& tenant, const RecordId& root,
+                                             const RecordId& after, std::size_t limit) = 0;
+    /// Gives a record another root and leaves it where it stands in its stream.
+    virtual void save_root(const std::string& tenant, const RecordId& id, const RecordId& root) = 0;
+    /// Records of a kind that live in this scope.
+    virtual std::vector<RecordId> living_in(const std::string& tenant, std::uint16_t kind,
+                                            const std::string& scope, std::size_t limit) = 0;
+    /// Those of customers before those of territories.
+    virtual std::vector<OpenMove> open_moves(const std::string& tenant) = 0;
+    /// In place of one of the same customer and `from`.
+    virtual void save(const std::string& tenant, const OpenMove& move) = 0;
+    virtual void remove(const std::string& tenant, const OpenMove& move) = 0;
     /// Records of a kind whose subject_id is `subject`.
     virtual std::vector<RecordId> with_subject(const std::string& tenant, const RecordId& subject,
                                                std::uint16_t kind) = 0;

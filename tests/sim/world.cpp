@@ -71,6 +71,18 @@ Id<Customer> World::customer(Device& by, const std::string& name) {
     return id;
 }
 
+void World::hand_over(const RecordId& customer, const std::string& to) {
+    const auto refused = engine_->begin("default", {customer, {}, to});
+    REQUIRE_MESSAGE(!refused, refused->sentence);
+}
+
+void World::restart_server() {
+    engine_.reset();
+    storage_.reset();
+    storage_ = server::open_sqlite_storage(folder_.file("server.db"));
+    engine_ = std::make_unique<server::Engine>(*storage_, server_environment_, options_.limits);
+}
+
 std::string World::body_of(const std::string& archive) {
     std::string body = protocol::pack(archive);
     if (happens(faults.cut)) {
@@ -106,6 +118,7 @@ void World::deliver(const Message& message) {
 
 void World::step() {
     pass(static_cast<std::int64_t>(chance(2000)));
+    if (happens(0.2)) engine_->carry_on();
     if (network_.empty() || happens(0.3)) {
         const std::size_t index = chance(devices_.size());
         if (devices_[index]->online) send(index);
@@ -135,7 +148,9 @@ void World::settle() {
         network_.pop_front();
         if (devices_[message.device]->online) deliver(message);
     }
-    for (int round = 0; round < 3; ++round)
+    for (int round = 0; round < 3; ++round) {
+        while (engine_->carry_on() > 0) {
+        }
         for (std::size_t i = 0; i < devices_.size(); ++i) {
             Device& device = *devices_[i];
             if (!device.online) continue;
@@ -152,6 +167,7 @@ void World::settle() {
                 if (step.done) break;
             }
         }
+    }
     faults = before;
 }
 

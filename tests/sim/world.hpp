@@ -102,6 +102,12 @@ public:
     /// the territory.
     Id<Customer> customer(Device& by, const std::string& name = "Molkerei Nord");
 
+    /// As `rapportd handover` does; what hangs on the customer follows by and by.
+    void hand_over(const RecordId& customer, const std::string& to);
+
+    /// The server is killed and started again over its file.
+    void restart_server();
+
     void cut(Device& device) { device.online = false; }
     void heal() {
         for (auto& d : devices_) d->online = true;

@@ -233,6 +233,39 @@ TEST_CASE("a handed-over value that differs from the centre's stands beside it")
           2);  // the phone and one that stands in for it
 }
 
+TEST_CASE("a customer is handed over by its id, and all of a territory by its name") {
+    Office office;
+    const std::uint64_t phone = office.enrol("R17");
+    office.engine.sync(
+        {phone,
+         request_of(phone, 1,
+                    {bundle_of(1, record_of(customer_json(kCustomerId, "Müller", "R17")), true)})});
+    const auto scope = [&] {
+        return office.storage->begin_read()
+            ->record("default", *RecordId::parse(kCustomerId))
+            ->state.scope;
+    };
+    const Result there =
+        office.run({{"command", "handover"}, {"customer", kCustomerId}, {"to", "territory/DE-40"}});
+    CHECK(there.code == 0);
+    CHECK(scope() == "territory/DE-40");
+    REQUIRE(there.complaints.size() == 1);  // nobody works in DE-40 yet
+    const Result back = office.run(
+        {{"command", "handover"}, {"from", "territory/DE-40"}, {"to", "territory/DE-50"}});
+    CHECK(back.code == 0);
+    CHECK(back.complaints.empty());
+    CHECK(scope() == "territory/DE-50");
+
+    CHECK(office.run({{"command", "handover"}, {"to", "territory/DE-40"}}).code == 2);
+    CHECK(office.run({{"command", "handover"}, {"customer", "4711"}, {"to", "territory/DE-40"}})
+              .code == 2);
+    const Result nowhere =
+        office.run({{"command", "handover"}, {"customer", kCustomerId}, {"to", "DE-40"}});
+    CHECK(nowhere.code == 1);
+    CHECK(nowhere.complaints.size() == 1);
+    CHECK(scope() == "territory/DE-50");
+}
+
 TEST_CASE("a backup is a whole store and never overwrites a file") {
     Office office;
     office.enrol("R17");

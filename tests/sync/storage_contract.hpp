@@ -53,6 +53,7 @@ inline Device a_device(std::uint64_t writer, const std::string& credential) {
     d.enrolled_at_ms = 5;
     d.last_seen_ms = 6;
     d.file_id = "00ff";
+    d.last_sync_ms = 8;
     return d;
 }
 
@@ -203,7 +204,7 @@ TEST_CASE_FIXTURE(Fixture, "departures share the positions of the stream they le
     writing(*storage, [&](Transaction& tx) {
         StoredRecord r = a_record(1, "territory/A");
         tx.save("acme", r);
-        StoredDeparture d{8, id_of(2), 5, "territory/A", "territory/B", 0, 2};
+        StoredDeparture d{8, id_of(2), 5, "territory/A", "territory/B", 0, 2, 77};
         tx.save("acme", d);
         CHECK(d.position == 2);
     });
@@ -214,8 +215,72 @@ TEST_CASE_FIXTURE(Fixture, "departures share the positions of the stream they le
     CHECK(departed[0].move == 5);
     CHECK(departed[0].to == "territory/B");
     CHECK(departed[0].commit == 2);
+    CHECK(departed[0].at_ms == 77);
     CHECK(tx->departed("acme", "territory/A", 2, 10).empty());
     CHECK(tx->departed("acme", "territory/B", 0, 10).empty());
+}
+
+TEST_CASE_FIXTURE(Fixture, "the departures of one record come with the latest first") {
+    writing(*storage, [&](Transaction& tx) {
+        StoredDeparture first{8, id_of(2), 1, "territory/A", "territory/B", 0, 2, 70};
+        StoredDeparture second{8, id_of(2), 2, "territory/B", "territory/C", 0, 3, 80};
+        StoredDeparture other{8, id_of(3), 9, "territory/B", "territory/C", 0, 3, 90};
+        tx.save("acme", first);
+        tx.save("acme", second);
+        tx.save("acme", other);
+    });
+    const auto tx = storage->begin_read();
+    const auto departures = tx->departures_of("acme", id_of(2));
+    REQUIRE(departures.size() == 2);
+    CHECK(departures[0].from == "territory/B");
+    CHECK(departures[0].to == "territory/C");
+    CHECK(departures[0].at_ms == 80);
+    CHECK(departures[1].move == 1);
+    CHECK(tx->departures_of("other", id_of(2)).empty());
+}
+
+TEST_CASE_FIXTURE(Fixture, "what hangs on a record is found by id, piece by piece") {
+    writing(*storage, [&](Transaction& tx) {
+        for (unsigned n = 1; n <= 5; ++n) {
+            StoredRecord r = a_record(n, "territory/A");
+            if (n != 3) r.root = id_of(9);
+            tx.save("acme", r);
+        }
+    });
+    {
+        const auto tx = storage->begin_read();
+        CHECK(tx->hanging_on("acme", id_of(9), {}, 2) == std::vector{id_of(1), id_of(2)});
+        CHECK(tx->hanging_on("acme", id_of(9), id_of(2), 9) == std::vector{id_of(4), id_of(5)});
+        CHECK(tx->hanging_on("other", id_of(9), {}, 9).empty());
+        CHECK(tx->living_in("acme", 8, "territory/A", 3).size() == 3);
+        CHECK(tx->living_in("acme", 8, "territory/B", 3).empty());
+        CHECK(tx->living_in("acme", 7, "territory/A", 3).empty());
+    }
+    writing(*storage, [&](Transaction& tx) { tx.save_root("acme", id_of(4), id_of(7)); });
+    const auto tx = storage->begin_read();
+    CHECK(tx->hanging_on("acme", id_of(9), id_of(2), 9) == std::vector{id_of(5)});
+    CHECK(tx->record("acme", id_of(4))->root == id_of(7));
+    CHECK(tx->record("acme", id_of(4))->position == 4);
+}
+
+TEST_CASE_FIXTURE(Fixture, "an open move stays until it is removed, and is kept once") {
+    writing(*storage, [&](Transaction& tx) {
+        tx.save("acme", OpenMove{{}, "territory/A", "territory/B", {}});
+        tx.save("acme", OpenMove{id_of(1), {}, {}, {}});
+        tx.save("acme", OpenMove{id_of(1), {}, {}, id_of(4)});
+    });
+    reopen();
+    {
+        const auto moves = storage->begin_read()->open_moves("acme");
+        REQUIRE(moves.size() == 2);
+        CHECK(moves[0].customer == id_of(1));
+        CHECK(moves[0].after == id_of(4));
+        CHECK(moves[1].from == "territory/A");
+        CHECK(moves[1].to == "territory/B");
+        CHECK(storage->begin_read()->open_moves("other").empty());
+    }
+    writing(*storage, [&](Transaction& tx) { tx.remove("acme", OpenMove{id_of(1), {}, {}, {}}); });
+    CHECK(storage->begin_read()->open_moves("acme").size() == 1);
 }
 
 TEST_CASE_FIXTURE(Fixture, "two tenants with the same ids, scopes and names share nothing") {

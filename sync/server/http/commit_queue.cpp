@@ -92,11 +92,13 @@ void CommitQueue::close() {
 
 void CommitQueue::work() {
     while (true) {
+        const bool more = carry_on();
         std::vector<Item> taken;
         {
             std::unique_lock lock(mutex_);
-            filled_.wait(lock, [this] { return closed_ || !items_.empty(); });
-            if (items_.empty()) return;
+            filled_.wait(lock, [&] { return closed_ || more || !items_.empty(); });
+            if (items_.empty() && closed_) return;
+            if (items_.empty()) continue;
             std::size_t bytes = 0;
             while (!items_.empty() && taken.size() < bounds_.commit_calls_max) {
                 Item& next = items_.front();
@@ -118,6 +120,25 @@ void CommitQueue::work() {
             broken_(error.what());
         }
     }
+}
+
+/// Returns whether there is more to move. What fails for the disk's sake is tried again after the
+/// next call.
+bool CommitQueue::carry_on() {
+    try {
+        return engine_.carry_on() > 0;
+    } catch (const Error& error) {
+        if (is_storage(error.code()))
+            log::write(log::Level::error, "storage_failed",
+                       {{"code", name_of(error.code())},
+                        {"detail", error.detail()},
+                        {"sentence", error.what()}});
+        else
+            broken_(error.what());
+    } catch (const std::exception& error) {
+        broken_(error.what());
+    }
+    return false;
 }
 
 void CommitQueue::commit(std::vector<Item> items) {

@@ -16,7 +16,8 @@ namespace rapport::server {
 
 /// The one thread that runs the engine. Syncs that wait at the same time share one durable commit,
 /// so that a server with many devices is not bound by how often its disk can flush; what an
-/// administrator does goes through the same thread in between.
+/// administrator does goes through the same thread in between, and so do records that still follow
+/// a customer to another territory, one bounded commit at a time.
 ///
 /// Ownership: borrows the engine; the destructor finishes what was taken.  Thread-safety:
 /// thread-safe.
@@ -63,6 +64,7 @@ private:
     };
     void work();
     void commit(std::vector<Item> items);
+    bool carry_on();
 
     Engine& engine_;
     const Bounds bounds_;

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// Customers that go to another territory, with real stores, sessions and engine.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "sim/world.hpp"
+#include "store/core.hpp"
+#include "store/rows.hpp"
+
+using namespace rapport;
+using namespace rapport::sim;
+
+namespace {
+
+constexpr const char* kNorth = "territory/DE-50";
+constexpr const char* kSouth = "territory/DE-40";
+
+void expect(const Captured& captured) {
+    for (const Refusal& refusal : captured.refusals)
+        FAIL_CHECK(refusal.field << " " << refusal.code << ": " << refusal.sentence);
+}
+
+Complaint a_complaint(const Id<Customer>& customer, const std::string& words = "Deckel undicht") {
+    Complaint c;
+    c.customer_id = customer;
+    c.product_text = "Becher 500 g";
+    c.verbatim = words;
+    c.severity = Severity::major;
+    return c;
+}
+
+Visit a_visit(const Id<Customer>& customer) {
+    Visit v;
+    v.customer_id = customer;
+    v.type = VisitType::visit;
+    return v;
+}
+
+Note a_note(const RecordId& subject, const std::string& text) {
+    Note n;
+    n.subject_id = AnyId(subject);
+    n.text = text;
+    return n;
+}
+
+/// Two reps of neighbouring territories.
+struct Territories : World {
+    explicit Territories(const WorldOptions& options = {}) : World(options) {}
+    Device& north = device("R17", Role::rep, {kNorth});
+    Device& south = device("R23", Role::rep, {kSouth});
+    Id<Customer> customer = World::customer(north);
+
+    void converged() {
+        for (const std::string& difference : differences()) FAIL_CHECK(difference);
+        for (const auto& device : devices())
+            for (const std::string& finding : device->store->check())
+                FAIL_CHECK(device->name << ": " << finding);
+    }
+    std::size_t count(Device& device, const Kind& kind) {
+        Query query;
+        query.kind = &kind;
+        return device.store->count(query);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("a customer goes to another territory with what hangs on it, and with nothing else") {
+    Territories world;
+    Device &north = world.north, &south = world.south;
+    const Id<Customer> stays = world.World::customer(north, "Molkerei Bleibt");
+    const Id<Complaint> other = north.capture(a_complaint(stays));
+    const Id<Visit> visit = north.capture(a_visit(world.customer));
+    Complaint found = a_complaint(world.customer);
+    found.visit_id = visit;
+    const Id<Complaint> leak = north.capture(found);
+    const Id<Note> note = north.capture(a_note(leak, "Charge 4711"));
+    Task own;
+    own.subject_id = AnyId(world.customer);
+    own.text = "Anrufen";
+    const Id<Task> task = north.capture(own);
+    expect(north.last);
+    world.settle();
+    REQUIRE(south.store->find(leak) == std::nullopt);
+
+    world.hand_over(world.customer, kSouth);
+    world.settle();
+    for (const RecordId& id :
+         {RecordId(world.customer), RecordId(visit), RecordId(leak), RecordId(note)}) {
+        CHECK_FALSE(north.store->find(id));
+        REQUIRE(south.store->find(id));
+        CHECK(south.store->find(id)->scope == kSouth);
+        CHECK(world.server_state(id).move == 1);
+    }
+    CHECK(south.read(leak).verbatim == "Deckel undicht");
+    CHECK(north.store->find(other));
+    CHECK(north.store->find(stays));
+    CHECK(north.store->find(task));
+    CHECK_FALSE(south.store->find(task));
+    CHECK(world.count(north, kind_of<Complaint>()) == 1);
+    CHECK(world.server_state(task).move == 0);
+    world.converged();
+}
+
+TEST_CASE("what is captured while a customer moves lives where it lives now") {
+    Territories world;
+    Device &north = world.north, &south = world.south;
+    Device& office = world.device("Q1", Role::qm, {"territory/*"});
+    const Id<Complaint> leak = north.capture(a_complaint(world.customer));
+    world.settle();
+    world.hand_over(world.customer, kSouth);  // the complaint has not followed yet
+    const Id<Note> note = office.capture(a_note(leak, "Muster angefordert"));
+    expect(office.last);
+    for (int requests = 0; requests < 3; ++requests) {
+        const auto answer = world.engine().sync({office.writer, office.session->next_request()});
+        REQUIRE(answer.error_code.empty());
+        office.session->take_reply(answer.archive);
+    }
+    CHECK(world.server_state(leak).scope == kNorth);
+    CHECK(world.server_state(note).scope == kSouth);
+    world.settle();
+    CHECK(world.server_state(leak).scope == kSouth);
+    CHECK(south.store->find(note));
+    CHECK_FALSE(north.store->find(note));
+    world.converged();
+}
+
+TEST_CASE("three thousand visits move in bounded commits, also when the server is killed between") {
+    Territories world;
+    constexpr int kVisits = 3000, kInBundle = 250;
+    for (int i = 0; i < kVisits / kInBundle; ++i) {
+        Bundling bundle = world.north.store->bundle();
+        for (int n = 0; n < kInBundle; ++n) bundle.add(a_visit(world.customer));
+        expect(bundle.save());
+    }
+    world.settle();
+    const std::uint64_t before = world.storage().begin_read()->feed_head("default");
+    world.hand_over(world.customer, kSouth);
+    CHECK(world.engine().carry_on() > 0);
+    world.restart_server();
+    while (world.engine().carry_on() > 0) {
+    }
+    const auto snapshot = world.storage().begin_read();
+    const std::uint64_t after = snapshot->feed_head("default");
+    CHECK(after - before >= 6);
+    std::map<std::uint64_t, std::size_t> sizes;
+    for (const auto& departure : snapshot->departed("default", kNorth, 0, 10'000))
+        ++sizes[departure.commit];
+    std::size_t departed = 0;
+    for (const auto& [commit, size] : sizes) {
+        CHECK(size <= 500);
+        departed += size;
+    }
+    CHECK(departed == kVisits + 1);
+    CHECK(snapshot->open_moves("default").empty());
+    world.settle();
+    CHECK(world.count(world.north, kind_of<Visit>()) == 0);
+    CHECK(world.count(world.south, kind_of<Visit>()) == kVisits);
+}
+
+TEST_CASE("a customer goes there and back, and everybody has what is theirs") {
+    Territories world;
+    Device &north = world.north, &south = world.south;
+    const Id<Complaint> leak = north.capture(a_complaint(world.customer));
+    Device& both = world.device("M1", Role::mgr, {kNorth, kSouth});
+    world.settle();
+    SUBCASE("seen by all on the way") {
+        world.hand_over(world.customer, kSouth);
+        world.settle();
+        world.hand_over(world.customer, kNorth);
+    }
+    SUBCASE("seen by nobody on the way") {
+        world.hand_over(world.customer, kSouth);
+        while (world.engine().carry_on() > 0) {
+        }
+        world.hand_over(world.customer, kNorth);
+    }
+    SUBCASE("before its records had followed") {
+        world.hand_over(world.customer, kSouth);
+        world.hand_over(world.customer, kNorth);
+    }
+    world.settle();
+    CHECK(world.server_state(world.customer).move == 2);
+    CHECK(north.read(leak).verbatim == "Deckel undicht");
+    CHECK(both.read(leak).verbatim == "Deckel undicht");
+    CHECK_FALSE(south.store->find(leak));
+    CHECK_FALSE(south.store->find(world.customer));
+    expect(north.edit(leak).set(&Complaint::description, "wieder da").save());
+    world.settle();
+    CHECK(both.read(leak).description.text() == "wieder da");
+    world.converged();
+}
+
+TEST_CASE("all customers of a territory go, those that come meanwhile too") {
+    Territories world;
+    Device &north = world.north, &south = world.south;
+    std::vector<Id<Customer>> customers{world.customer};
+    for (int i = 0; i < 120; ++i)
+        customers.push_back(world.World::customer(north, "Kunde " + std::to_string(i)));
+    for (const Id<Customer>& each : customers) north.capture(a_complaint(each));
+    world.settle();
+    REQUIRE_FALSE(world.engine().begin("default", {{}, kNorth, kSouth}));
+    const auto crossing = world.engine().begin("default", {{}, kSouth, kNorth});
+    REQUIRE(crossing);
+    CHECK(crossing->code == "under_way");
+    REQUIRE(world.engine().carry_on() > 0);
+    const Id<Customer> late = world.World::customer(north, "Kunde spät");
+    for (int requests = 0; requests < 2; ++requests)
+        north.session->take_reply(
+            world.engine().sync({north.writer, north.session->next_request()}).archive);
+    world.settle();
+    customers.push_back(late);
+    for (const Id<Customer>& each : customers) {
+        CHECK_FALSE(north.store->find(each));
+        CHECK(south.store->find(each));
+    }
+    CHECK(world.count(south, kind_of<Complaint>()) == 121);
+    CHECK(world.count(north, kind_of<Complaint>()) == 0);
+    world.converged();
+}
+
+TEST_CASE("a hand-over of what is no customer or to what is no territory says why not") {
+    Territories world;
+    const Id<Complaint> leak = world.north.capture(a_complaint(world.customer));
+    world.settle();
+    const auto code = [&](const server::Engine::HandOver& wanted) {
+        const auto refused = world.engine().begin("default", wanted);
+        return refused ? refused->code : "begun";
+    };
+    CHECK(code({RecordId(leak), {}, kSouth}) == "unknown_record");
+    CHECK(code({RecordId(world.customer), {}, "global"}) == "malformed");
+    CHECK(code({RecordId(world.customer), {}, "territory/*"}) == "malformed");
+    CHECK(code({RecordId{}, kSouth, kSouth}) == "malformed");
+    CHECK(code({RecordId(world.customer), {}, kNorth}) == "begun");
+    CHECK(world.server_state(world.customer).move == 0);
+}
