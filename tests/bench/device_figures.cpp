@@ -39,6 +39,8 @@ std::unique_ptr<Rows> rows_of(const TempDir& dir, const Corpus& corpus) {
     return std::make_unique<Rows>(path);
 }
 
+}  // namespace
+
 void capture_figures(const Sizes& sizes) {
     TempDir dir;
     const std::size_t warm = sizes.captures / 10 + 1;
@@ -151,8 +153,6 @@ void reading_figures(const Sizes& sizes) {
     print_at_most("newest_50_visits", median(newest), "ms", 2, count + "of one customer");
 }
 
-}  // namespace
-
 floor_rows* rows_of(const std::string& device_file) {
     static const char* const kTables[] = {"customer", "visit", "complaint", "product_wish"};
     return floor_read(device_file.c_str(), kTables, 4);
@@ -164,12 +164,6 @@ void capture_all(Store& store, const std::vector<RecordEdit>& edits, std::size_t
             store.commit(std::span(edits).subspan(i, std::min(per_bundle, edits.size() - i)));
         if (!captured) throw std::runtime_error("refused: " + captured.refusals.front().sentence);
     }
-}
-
-void device_figures(const Sizes& sizes) {
-    capture_figures(sizes);
-    import_figures(sizes);
-    reading_figures(sizes);
 }
 
 }  // namespace rapport::bench

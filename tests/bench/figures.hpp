@@ -64,11 +64,17 @@ Pairs interleaved(std::size_t pairs, Floor floor, Ours ours) {
 void print_ratio(std::string name, const Pairs& pairs, double scale, std::string unit, double most,
                  std::string note = {});
 
-// ---- the rows of the table, in their order
+// ---- the rows of the table
 
-void device_figures(const Sizes& sizes);
-void sync_figures(const Sizes& sizes);
-/// The process that `sync_figures` starts for its memory: syncs `file` and prints KiB idle and at
+void capture_figures(const Sizes& sizes);
+void import_figures(const Sizes& sizes);
+void reading_figures(const Sizes& sizes);
+void upload_figures(const Sizes& sizes);
+void small_figures(const Sizes& sizes);
+void growth_figures(const Sizes& sizes);
+void conflict_figures(const Sizes& sizes);
+void memory_figures(const Sizes& sizes);
+/// The process that `memory_figures` starts for its memory: syncs `file` and prints KiB idle and at
 /// most.
 int measure_memory(const std::string& file);
 /// Bytes of the two stripped libraries; a path that is empty has not been built.

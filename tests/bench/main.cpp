@@ -115,6 +115,12 @@ int compare(const std::string& baseline, const std::string& now) {
     return 0;
 }
 
+/// What `--only` names.
+const std::map<std::string, void (*)(const Sizes&)> kGroups{
+    {"capture", capture_figures},  {"import", import_figures}, {"reading", reading_figures},
+    {"upload", upload_figures},    {"small", small_figures},   {"growth", growth_figures},
+    {"offline", conflict_figures}, {"memory", memory_figures}};
+
 int run(const std::vector<std::string>& arguments) {
     const auto is = [&](std::size_t at, std::string_view text) {
         return arguments.size() > at && arguments[at] == text;
@@ -129,18 +135,18 @@ int run(const std::vector<std::string>& arguments) {
             sizes = {5, 100, 10'000, 4'000, 10'000, 1'000, 10'000, {1'000, 10'000}};
         else if (is(i, "--tiny"))
             sizes = {1, 5, 60, 60, 60, 20, 60, {40, 80}};
-        else if (is(i, "--only") && i + 1 < arguments.size())
+        else if (is(i, "--only") && i + 1 < arguments.size() && kGroups.count(arguments[i + 1]) > 0)
             only = arguments[++i];
         else if (is(i, "--libraries") && i + 2 < arguments.size())
             own = arguments[i + 1], linked = arguments[i + 2], i += 2;
         else
-            return std::cerr << "usage: rapport_bench [--quick | --tiny] [--only "
-                                "device|sync|library] [--libraries OWN LINKED]\n",
+            return std::cerr << "usage: rapport_bench [--quick | --tiny] [--only GROUP] "
+                                "[--libraries OWN LINKED]\n",
                    2;
     }
-    if (only.empty() || only == "device") device_figures(sizes);
-    if (only.empty() || only == "sync") sync_figures(sizes);
-    if (only.empty() || only == "library") library_figures(own, linked);
+    for (const auto& [name, figures] : kGroups)
+        if (only.empty() || only == name) figures(sizes);
+    if (only.empty()) library_figures(own, linked);
     return 0;
 }
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Measures every figure beside the same work by hand and compares with the stored baseline; one JSON line per figure.
-#   tests/bench/run.sh [--quick] [--only device|sync|library] [--store-baseline]
+#   tests/bench/run.sh [--quick] [--only GROUP] [--store-baseline]
 # --quick: fewer and smaller, some minutes instead of a quarter of an hour; comparable with the baseline only where a figure is a
-# ratio that does not hang on the size. A figure that misses its target fails nothing: what was measured is printed, and read.
+# ratio that does not hang on the size. GROUP: capture, import, reading, upload, small, growth, offline or memory. A figure that misses its target fails nothing: what was measured is printed, and read.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -11,7 +11,7 @@ measure=() store=no
 while [ $# -gt 0 ]; do
     case $1 in
         --quick) measure+=(--quick); shift ;;
-        --only) measure+=(--only "${2:?device, sync or library}"); shift 2 ;;
+        --only) measure+=(--only "${2:?a group of figures}"); shift 2 ;;
         --store-baseline) store=yes; shift ;;
         -h | --help) sed -n '3,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) echo "unknown option $1" >&2; exit 2 ;;

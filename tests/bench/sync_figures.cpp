@@ -80,6 +80,8 @@ void copy_database(const std::string& from, const std::string& to) {
 
 // ---- first upload and first download
 
+}  // namespace
+
 void upload_figures(const Sizes& sizes) {
     TempDir dir;
     const Corpus corpus = make_corpus(kSeed, sizes.sync);
@@ -226,6 +228,8 @@ void upload_figures(const Sizes& sizes) {
 
 // ---- small syncs, with every byte on the socket
 
+namespace {
+
 struct Small {
     int requests = 0;
     double bytes_up = 0, bytes_down = 0, body_up = 0, body_down = 0;
@@ -248,7 +252,9 @@ void edit_ten(Device& device, const Corpus& corpus, test::Chance& chance, std::s
     }
 }
 
-void small_figures() {
+}  // namespace
+
+void small_figures(const Sizes&) {
     TempDir dir;
     test::Chance chance(kSeed);
     const Corpus corpus = make_corpus(kSeed + 1, 500), more = make_corpus(kSeed + 2, 500);
@@ -338,9 +344,13 @@ void growth_figures(const Sizes& sizes) {
 
 // ---- two devices that met nobody
 
+namespace {
+
 std::string website(std::size_t number) {
     return "https://kunde.example/" + std::to_string(number);
 }
+
+}  // namespace
 
 void conflict_figures(const Sizes& sizes) {
     for (const bool same_field : {false, true}) {
@@ -422,6 +432,8 @@ void conflict_figures(const Sizes& sizes) {
 
 // ---- memory, in a process of its own
 
+namespace {
+
 std::size_t status_kib(const char* name) {
     std::ifstream status("/proc/self/status");
     for (std::string line; std::getline(status, line);)
@@ -429,6 +441,8 @@ std::size_t status_kib(const char* name) {
             return std::stoul(line.substr(line.find_first_of("0123456789")));
     throw std::runtime_error("/proc/self/status says nothing of memory");
 }
+
+}  // namespace
 
 void memory_figures(const Sizes& sizes) {
     TempDir dir;
@@ -460,8 +474,6 @@ void memory_figures(const Sizes& sizes) {
                       std::to_string(static_cast<int>(idle)) + " KiB");
 }
 
-}  // namespace
-
 int measure_memory(const std::string& file) {
     Device device(file);
     (void)device.store.overview();  // a reader is open, as in an app that shows something
@@ -469,14 +481,6 @@ int measure_memory(const std::string& file) {
     device.sync();
     std::printf("%zu %zu\n", idle, status_kib("VmHWM"));
     return 0;
-}
-
-void sync_figures(const Sizes& sizes) {
-    upload_figures(sizes);
-    small_figures();
-    growth_figures(sizes);
-    conflict_figures(sizes);
-    memory_figures(sizes);
 }
 
 }  // namespace rapport::bench
