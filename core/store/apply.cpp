@@ -26,11 +26,13 @@ public:
         run_ = meta_integer(db_, "run").value_or(1);
     }
 
-    Stamp run() {
+    Stamp run(std::vector<RecordState> last_page) {
         settle_verdicts();
         apply_records();
+        for (RecordState& record : last_page) apply_record(std::move(record));
+        for (auto& [id, loaded] : settled_records_) save(loaded);
+        settled_records_.clear();
         apply_departures();
-        count_conflicts();
         return newest_;
     }
 
@@ -65,7 +67,7 @@ private:
         const BundleRow row = *load_bundle(db_, bundle);
         const Dot dot{writer_, row.counter};
         for (const auto& [id, kind] : records_of(db_, bundle)) {
-            auto loaded = load(db_, id);
+            Loaded* const loaded = settled_record(id, kind);
             if (!loaded) continue;
             PendingChange applied;
             std::erase_if(loaded->pending, [&](const PendingChange& c) {
@@ -77,16 +79,39 @@ private:
                 const Field* field = loaded->row.kind->field(write.field);
                 merge(loaded->row.confirmed.fields[write.field], write, dot,
                       field && field->is_keyed());
-                written_.emplace_back(id, write.field);
+                written_[id].insert(write.field);
                 for (PendingChange& later : loaded->pending) name_dot(later, write, dot);
             }
             strip_captures(loaded->row.confirmed);
             loaded->row.confirmed_once = true;
-            save_with_pending(db_, loaded->row, loaded->pending);
-            writing_.changed(*loaded->row.kind, id);
         }
         delete_bundle(db_, bundle);
         ++settled_.applied;
+    }
+
+    // Most come back with the reply as well: they are saved once, after both.
+    Loaded* settled_record(const RecordId& id, const Kind* kind) {
+        const auto held = settled_records_.find(id);
+        if (held != settled_records_.end()) return &held->second;
+        auto loaded = kind ? load(db_, *kind, id) : std::nullopt;
+        if (!loaded) return nullptr;
+        return &settled_records_.emplace(id, *std::move(loaded)).first->second;
+    }
+
+    void save(Loaded& loaded) {
+        save_with_pending(db_, loaded.row, loaded.pending);
+        writing_.changed(*loaded.row.kind, loaded.row.id);
+        if (!(loaded.row.status & kRowConflict)) return;
+        const auto written = written_.find(loaded.row.id);
+        if (written == written_.end()) return;
+        const auto in_conflict = [&](std::uint16_t number) {
+            const Field* field = loaded.row.kind->field(number);
+            const auto state = loaded.row.confirmed.fields.find(number);
+            return field && state != loaded.row.confirmed.fields.end() &&
+                   conflicted(*field, state->second);
+        };
+        if (std::any_of(written->second.begin(), written->second.end(), in_conflict))
+            ++settled_.conflicted;
     }
 
     // Captures are the server's business; in the confirmed state of a device they would only cost
@@ -147,7 +172,11 @@ private:
         if (!kind)
             return;  // a kind of a newer server; it comes again after an update (the schema version
                      // then differs)
-        auto loaded = load(db_, incoming.id);
+        std::optional<Loaded> loaded;
+        if (auto settled = settled_records_.extract(incoming.id); !settled.empty())
+            loaded = std::move(settled.mapped());
+        else
+            loaded = load(db_, *kind, incoming.id);
         if (!loaded) {
             loaded.emplace();
             loaded->row.kind = kind;
@@ -158,8 +187,7 @@ private:
         loaded->row.confirmed = std::move(incoming);
         loaded->row.confirmed_once = true;
         loaded->row.status &= ~static_cast<std::int64_t>(kRowHidden);
-        save_with_pending(db_, loaded->row, loaded->pending);
-        writing_.changed(*kind, loaded->row.id);
+        save(*loaded);
         ++settled_.records;
     }
 
@@ -197,26 +225,14 @@ private:
         db_.execute("DELETE FROM staged_departure");
     }
 
-    void count_conflicts() {
-        std::set<RecordId> seen;
-        for (const auto& [id, number] : written_) {
-            const auto row = load_row(db_, id);
-            const Field* field = row ? row->kind->field(number) : nullptr;
-            const auto state = row ? row->confirmed.fields.find(number)
-                                   : std::map<std::uint16_t, FieldState>::const_iterator{};
-            if (field && state != row->confirmed.fields.end() &&
-                conflicted(*field, state->second) && seen.insert(id).second)
-                ++settled_.conflicted;
-        }
-    }
-
     Store::Core::Writing& writing_;
     sqlite::Database& db_;
     Settled& settled_;
     std::uint64_t writer_ = 0;
     std::int64_t run_ = 0;
     Stamp newest_ = 0;
-    std::vector<std::pair<RecordId, std::uint16_t>> written_;  // by the bundles just applied
+    std::map<RecordId, std::set<std::uint16_t>> written_;  // fields, by the bundles just applied
+    std::map<RecordId, Loaded> settled_records_;           // of those bundles, not saved yet
 };
 
 }  // namespace
@@ -230,10 +246,13 @@ void stage(sqlite::Database& db, const Incoming& incoming) {
             .bind(4, static_cast<std::int64_t>(BundleState::frozen))
             .run();
     for (const RecordState& record : incoming.records) {
-        db.prepare("INSERT OR REPLACE INTO staged(record, body) VALUES(?,?)")
-            .bind(1, record.id)
-            .bind_blob(2, encode_record(record))
-            .run();
+        if (incoming.checkpoint)  // it comes after what was staged of it, and is shown at once
+            db.prepare("DELETE FROM staged WHERE record = ?").bind(1, record.id).run();
+        else
+            db.prepare("INSERT OR REPLACE INTO staged(record, body) VALUES(?,?)")
+                .bind(1, record.id)
+                .bind_blob(2, encode_record(record))
+                .run();
         db.prepare("DELETE FROM staged_departure WHERE record = ? AND move <= ?")
             .bind(1, record.id)
             .bind(2, record.move)
@@ -253,8 +272,9 @@ void stage(sqlite::Database& db, const Incoming& incoming) {
     for (const RecordId& id : incoming.not_yours) depart(id, 0, INT64_MAX, "");
 }
 
-Stamp apply_staged(Store::Core::Writing& writing, Settled& settled) {
-    return Checkpoint(writing, settled).run();
+Stamp apply_staged(Store::Core::Writing& writing, std::vector<RecordState> last_page,
+                   Settled& settled) {
+    return Checkpoint(writing, settled).run(std::move(last_page));
 }
 
 }  // namespace rapport

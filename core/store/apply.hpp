@@ -8,11 +8,14 @@
 /// What a reply brings, laid aside page by page and made visible at the checkpoint.
 namespace rapport {
 
-/// Keeps a page's verdicts, records and departures beside the visible data.
+/// Keeps a page's verdicts, records and departures beside the visible data; of a page that reaches
+/// the checkpoint all but its records, which apply_staged takes.
 void stage(sqlite::Database& db, const Incoming& incoming);
 
-/// Makes everything staged visible, verdicts first, then changes; part of the caller's transaction.
-/// Returns the newest stamp seen: later captures must come after it.
-Stamp apply_staged(Store::Core::Writing& writing, Settled& settled);
+/// Makes everything staged visible and then the records of the last page, verdicts first, then
+/// changes; part of the caller's transaction. Returns the newest stamp seen: later captures must
+/// come after it.
+Stamp apply_staged(Store::Core::Writing& writing, std::vector<RecordState> last_page,
+                   Settled& settled);
 
 }  // namespace rapport

@@ -169,7 +169,12 @@ void save_with_pending(sqlite::Database& db, Row& row, const std::vector<Pending
 }
 
 std::optional<Loaded> load(sqlite::Database& db, const RecordId& id) {
-    std::optional<Row> row = load_row(db, id);
+    const Kind* kind = kind_holding(db, id);
+    return kind ? load(db, *kind, id) : std::nullopt;
+}
+
+std::optional<Loaded> load(sqlite::Database& db, const Kind& kind, const RecordId& id) {
+    std::optional<Row> row = load_row(db, kind, id);
     if (!row) return std::nullopt;
     std::vector<PendingChange> pending = load_pending(db, *row);
     return Loaded{std::move(*row), std::move(pending)};

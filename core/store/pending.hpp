@@ -55,6 +55,7 @@ struct Loaded {
     std::vector<PendingChange> pending;
 };
 std::optional<Loaded> load(sqlite::Database& db, const RecordId& id);
+std::optional<Loaded> load(sqlite::Database& db, const Kind& kind, const RecordId& id);
 
 // ---- bundles
 

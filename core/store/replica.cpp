@@ -132,8 +132,9 @@ std::vector<std::int64_t> sendable_bundles(sqlite::Database& db, std::size_t lim
     std::vector<std::int64_t> ids;
     auto select = db.prepare(
         "WITH RECURSIVE held(id) AS ("
-        "  SELECT id FROM bundle WHERE state IN (0, 3) OR (state = 1 AND later_run = ?1)"
-        "     OR (state = 2 AND verdict IS NOT NULL AND verdict <> 1)"
+        "  SELECT id FROM bundle INDEXED BY bundle_held WHERE (state <> 1 OR later_run <> 0)"
+        "     AND (state IN (0, 3) OR (state = 1 AND later_run = ?1)"
+        "     OR (state = 2 AND verdict IS NOT NULL AND verdict <> 1))"
         "  UNION SELECT n.bundle FROM needs n JOIN held h ON n.needed = h.id)"
         "SELECT id FROM bundle WHERE state = 1 AND id NOT IN (SELECT id FROM held) ORDER BY id "
         "LIMIT ?2");
@@ -209,9 +210,22 @@ void Replica::begin_run() {
     writing.commit();
 }
 
-std::size_t Replica::sendable() const {
+std::size_t Replica::sendable(std::size_t at_most) const {
     const Store::Core::Reading reading(store_.core());
-    return sendable_bundles(reading.db, SIZE_MAX >> 1).size();
+    return sendable_bundles(reading.db, at_most).size();
+}
+
+std::size_t Replica::unanswered() const {
+    const Store::Core::Reading reading(store_.core());
+    auto select = reading.db.prepare(  // the second term is for the index
+        "SELECT COUNT(*) FROM bundle WHERE state = 2 AND state <> 1");
+    return select.step() ? static_cast<std::size_t>(select.integer(0)) : 0;
+}
+
+std::size_t Replica::kept_back() const {
+    const Store::Core::Reading reading(store_.core());
+    auto select = reading.db.prepare("SELECT COUNT(*) FROM bundle WHERE state NOT IN (0, 2)");
+    return select.step() ? static_cast<std::size_t>(select.integer(0)) : 0;
 }
 
 Outgoing Replica::compose(const Limits& limits) {
@@ -248,7 +262,7 @@ Outgoing Replica::compose(const Limits& limits) {
     return out;
 }
 
-std::optional<Settled> Replica::settle(const Incoming& incoming) {
+std::optional<Settled> Replica::settle(Incoming incoming) {
     Store::Core::Writing writing(store_.core());
     sqlite::Database& db = writing.db;
     {
@@ -269,6 +283,8 @@ std::optional<Settled> Replica::settle(const Incoming& incoming) {
         identity.scopes = incoming.scopes;
         store_identity(db, identity);
     }
+    std::vector<RecordId> arrived;
+    for (const RecordState& record : incoming.records) arrived.push_back(record.id);
     stage(db, incoming);
     if (incoming.leaves_entry) {
         db.prepare("INSERT INTO entry(id, tag, cursor, receipt) VALUES(?,?,?,?)")
@@ -278,10 +294,10 @@ std::optional<Settled> Replica::settle(const Incoming& incoming) {
             .bind(4, incoming.receipt)
             .run();
         const std::int64_t entry = db.last_row_id();
-        for (const RecordState& record : incoming.records)
+        for (const RecordId& record : arrived)
             db.prepare("INSERT OR IGNORE INTO touched(entry, record) VALUES(?,?)")
                 .bind(1, entry)
-                .bind(2, record.id)
+                .bind(2, record)
                 .run();
         for (const Departure& departure : incoming.departures)
             db.prepare("INSERT OR IGNORE INTO touched(entry, record) VALUES(?,?)")
@@ -293,7 +309,8 @@ std::optional<Settled> Replica::settle(const Incoming& incoming) {
     }
     db.execute("DELETE FROM request; DELETE FROM request_bundle");
     Settled settled;
-    if (incoming.checkpoint) store_.core().clock().observe(apply_staged(writing, settled));
+    if (incoming.checkpoint)
+        store_.core().clock().observe(apply_staged(writing, std::move(incoming.records), settled));
     writing.commit();
     return settled;
 }

@@ -110,13 +110,17 @@ public:
     Outgoing compose(const Limits& limits);
     /// A new sync run: bundles told `later` in earlier runs may be sent again.
     void begin_run();
-    /// Bundles `compose` would send now, the one in flight not counted.
-    std::size_t sendable() const;
+    /// Bundles `compose` would send now, those in flight not counted; counts up to `at_most`.
+    std::size_t sendable(std::size_t at_most = SIZE_MAX >> 1) const;
+    /// Bundles in flight, without a verdict that has become visible.
+    std::size_t unanswered() const;
+    /// Bundles on the device that are neither drafts nor in flight.
+    std::size_t kept_back() const;
 
     /// Takes a reply to the request in flight: the entry, the staged page and, at a checkpoint,
     /// verdicts first and then changes made visible, all in one transaction. A reply to another
     /// request is ignored (returns nullopt).
-    std::optional<Settled> settle(const Incoming& incoming);
+    std::optional<Settled> settle(Incoming incoming);
     /// Is this the id of the request in flight?
     bool in_flight(std::uint64_t next) const;
     /// The server's entries did not match: recovery is needed before anything else is sent. Nothing

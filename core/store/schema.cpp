@@ -19,6 +19,10 @@ constexpr std::array kBookkeeping{
     "id INTEGER PRIMARY KEY, state INTEGER NOT NULL, counter INTEGER, captured_at INTEGER NOT NULL,"
     "later_run INTEGER NOT NULL DEFAULT 0, bytes BLOB, verdict INTEGER, reasons BLOB, former BLOB)"
     "STRICT",
+    // What waits to be sent is the long part of the queue and in no index.
+    "CREATE INDEX IF NOT EXISTS bundle_counter ON bundle(counter) WHERE counter IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS bundle_verdict ON bundle(counter) WHERE verdict IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS bundle_held ON bundle(state) WHERE state<>1 OR later_run<>0",
 
     "CREATE TABLE IF NOT EXISTS change("
     "bundle INTEGER NOT NULL, record BLOB NOT NULL, kind INTEGER NOT NULL, creates INTEGER NOT "

@@ -86,14 +86,15 @@ Session::Step Session::take_reply(std::string_view archive) {
         step.needs_recovery = true;
         return step;
     }
-    const Incoming in = incoming_of(std::move(reply));
-    const auto settled = replica_.settle(in);
-    if (!settled) return step;
-    step.counted = true;
+    Incoming in = incoming_of(std::move(reply));
+    const bool checkpoint = in.checkpoint;
     step.page_records = in.records.size();
+    const auto settled = replica_.settle(std::move(in));
+    if (!settled) return {};
+    step.counted = true;
     step.settled = *settled;
     step.needs_recovery = replica_.needs_recovery();
-    step.done = in.checkpoint && replica_.sendable() == 0;
+    step.done = checkpoint && replica_.sendable(1) == 0;
     return step;
 }
 

@@ -143,7 +143,7 @@ public:
     SyncResult run() {
         if (const auto identity = replica_.identity()) {
             // Already sent in an earlier run: their verdicts come in this one.
-            result_.sent = impl_.store.overview().sent;
+            result_.sent = replica_.unanswered();
             converse(*identity);
         } else {
             end(SyncEnd::not_enrolled,
@@ -172,9 +172,9 @@ private:
                 return end(SyncEnd::cancelled, "the sync was stopped; the rest goes next time");
             const Milliseconds left = deadline_ - impl_.environment.now().at;
             if (left.count() <= 0) return end_of_time();
-            const std::size_t awaited = impl_.store.overview().sent;
+            const std::size_t awaited = replica_.unanswered();
             const std::string body = protocol::pack(session_.next_request());
-            result_.sent += impl_.store.overview().sent - awaited;
+            result_.sent += replica_.unanswered() - awaited;
             if (used() + body.size() > budget_.bytes)
                 return end(SyncEnd::out_of_budget,
                            "the bytes of this sync are used up; the rest goes next time");
@@ -272,19 +272,17 @@ private:
     std::uint64_t used() const { return result_.bytes_sent + result_.bytes_received; }
 
     void add_up() {
-        const Overview o = impl_.store.overview();
-        result_.unanswered = o.sent;
-        result_.left = o.queued + o.waiting + o.refused;
+        result_.unanswered = replica_.unanswered();
+        result_.left = replica_.kept_back();
         if (result_.bytes_sent > 0) return;
-        result_.left += o.sent;  // composed, but no byte of it left the device
+        result_.left += result_.unanswered;  // composed, but no byte of it left the device
         result_.sent = result_.unanswered = 0;
     }
 
     void report() {
         if (!progress_) return;
-        const Overview o = impl_.store.overview();
         shown_.bundles_done = result_.applied + result_.refused + result_.later;
-        shown_.bundles_total = shown_.bundles_done + o.sent + session_.sendable();
+        shown_.bundles_total = shown_.bundles_done + replica_.unanswered() + session_.sendable();
         shown_.records_received = records_;
         tell();
     }
