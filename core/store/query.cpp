@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <atomic>
+#include <mutex>
 #include <utility>
 
 #include "model/archive.hpp"
@@ -358,9 +360,7 @@ std::vector<Sql> ranges_after(const SortKey& key, const Mark& mark, bool descend
     return {rest};
 }
 
-}  // namespace
-
-Page Store::query(const Query& query) const {
+Page page_of(const Store::Core& core, const Query& query) {
     const Sql where = where_of(query);
     if (query.limit < 1 || query.limit > kLimitMax) invalid("a page has 1 to 1000 records");
     const SortKey key = sort_of(query);
@@ -368,7 +368,7 @@ Page Store::query(const Query& query) const {
     std::vector<Sql> ranges{Sql{}};
     if (!query.after.empty()) ranges = ranges_after(key, mark_in(query), query.descending);
 
-    Core::Reading reading(*core_);
+    const Store::Core::Reading reading(core);
     Page page;
     Mark last;
     for (const Sql& range : ranges) {
@@ -393,6 +393,82 @@ Page Store::query(const Query& query) const {
         }
     }
     return page;
+}
+
+// A query whose page somebody wants to see whenever it has become another one.
+class WatchedQuery {
+public:
+    WatchedQuery(const Store::Core& core, Query query, std::function<void(const Page&)> callback)
+        : core_(core), query_(std::move(query)), callback_(std::move(callback)) {}
+
+    void begin(const Page& first) {
+        last_ = fingerprint_of(first);
+        callback_(first);
+        go_on();
+    }
+    // Something changed. While one thread looks, others only ask it to look again.
+    void look() {
+        {
+            const std::lock_guard lock(mutex_);
+            again_ = true;
+            if (looking_) return;
+            looking_ = true;
+        }
+        go_on();
+    }
+    void end() { ended_ = true; }
+
+private:
+    static std::uint64_t fingerprint_of(const Page& page) {
+        std::string all = page.next;
+        for (const Record& record : page.records) all += '\n' + to_json(record);
+        return hash64(all);
+    }
+
+    void go_on() {
+        for (;;) {
+            {
+                const std::lock_guard lock(mutex_);
+                looking_ = again_ && !ended_;
+                if (!looking_) return;
+                again_ = false;
+            }
+            try {
+                const Page page = page_of(core_, query_);
+                const std::uint64_t seen = fingerprint_of(page);
+                if (seen == last_ || ended_) continue;
+                last_ = seen;
+                callback_(page);
+            } catch (...) {  // theirs, as in Observers; or the disk's, which the next query meets
+            }
+        }
+    }
+
+    const Store::Core& core_;
+    const Query query_;
+    const std::function<void(const Page&)> callback_;
+    std::mutex mutex_;
+    bool looking_ = true;  // until begin() is through
+    bool again_ = true;    // something may have changed before anybody listened
+    std::atomic<bool> ended_{false};
+    std::uint64_t last_ = 0;
+};
+
+}  // namespace
+
+Page Store::query(const Query& query) const { return page_of(*core_, query); }
+
+Subscription Store::observe_query(const Query& query, std::function<void(const Page&)> callback) {
+    const Page first = page_of(*core_, query);
+    const auto watched = std::make_shared<WatchedQuery>(*core_, query, std::move(callback));
+    auto changes = std::make_shared<Subscription>(
+        observe({query.kind}, [watched](const Changes&) { watched->look(); }));
+    Subscription subscription([watched, changes]() mutable {
+        watched->end();
+        changes.reset();
+    });
+    watched->begin(first);
+    return subscription;
 }
 
 std::size_t Store::count(const Query& query) const {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rapport/store.hpp"
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 
 #include "model/bundle.hpp"
 #include "model/json.hpp"
@@ -169,6 +171,21 @@ Subscription Store::observe(std::vector<const Kind*> kinds,
     const auto observers = core_->observers();
     const std::uint64_t id = observers->add(std::move(kinds), std::move(callback));
     return Subscription([observers, id] { observers->remove(id); });
+}
+
+Subscription Store::observe_records(std::vector<RecordId> ids,
+                                    std::function<void(const Changes&)> callback) {
+    std::sort(ids.begin(), ids.end());
+    return observe({}, [ids = std::move(ids), callback = std::move(callback)](const Changes& all) {
+        Changes wanted;
+        for (const Changes::Of& of : all.kinds) {
+            Changes::Of some{of.kind, {}};
+            std::set_intersection(of.ids.begin(), of.ids.end(), ids.begin(), ids.end(),
+                                  std::back_inserter(some.ids));
+            if (!some.ids.empty()) wanted.kinds.push_back(std::move(some));
+        }
+        if (!wanted.kinds.empty()) callback(wanted);
+    });
 }
 
 void Store::export_records(const Kind* kind, bool unsent_only,

@@ -55,6 +55,35 @@ TEST_CASE("two devices edit one complaint offline and both edits survive") {
     check_converged(world);
 }
 
+TEST_CASE("a checkpoint is one page to who observes a query, and what it brought is found") {
+    World world{{.seed = 11, .limits = {}, .faults = {}}};
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> customer = world.customer(phone);
+    world.settle();
+    Query query;
+    query.kind = &kind_of<Complaint>();
+    std::vector<std::size_t> sizes;
+    const auto seen = tablet.store->observe_query(
+        query, [&](const Page& page) { sizes.push_back(page.records.size()); });
+    std::size_t heard = 0;
+    const auto heard_of = tablet.store->observe_records(
+        {customer}, [&](const Changes& changes) { heard += changes.kinds.size(); });
+    const Id<Complaint> leak = phone.capture(a_complaint(customer, "Stülpdeckel undicht"));
+    phone.capture(a_complaint(customer, "Etikett fehlt"));
+    world.settle();
+    CHECK(sizes == std::vector<std::size_t>{0, 2});
+    CHECK(heard == 0);
+    SearchRequest request;
+    request.text = "undichter stuelpdeckel";
+    REQUIRE(tablet.store->search(request).hits.size() == 1);
+    CHECK(tablet.store->search(request).hits[0].id == leak);
+    expect(phone.edit(leak).set(&Complaint::description, "Rand zu weit").save());
+    world.settle();
+    request.text = "rand";
+    CHECK(tablet.store->search(request).hits.size() == 1);
+    CHECK(tablet.store->check().empty());
+}
+
 TEST_CASE("two texts for one field are both kept until somebody who saw them writes one") {
     World world;
     auto [phone, tablet] = world.pair("territory/DE-50");

@@ -212,6 +212,13 @@ public:
     /// if empty), on the thread that committed, with no lock held.
     Subscription observe(std::vector<const Kind*> kinds,
                          std::function<void(const Changes&)> callback);
+    /// The same for these records only.
+    Subscription observe_records(std::vector<RecordId> ids,
+                                 std::function<void(const Changes&)> callback);
+    /// Calls back with the query's page at once, and again when a commit or checkpoint has made it
+    /// another one; what several threads changed meanwhile comes as one page. On this thread first,
+    /// then on those that commit, one call at a time, with no lock held. Errors: as query().
+    Subscription observe_query(const Query& query, std::function<void(const Page&)> callback);
     /// Every record (or only those with unsent work) to `line` as canonical JSON, one call per
     /// record.
     void export_records(const Kind* kind, bool unsent_only,
