@@ -24,6 +24,7 @@ public:
         : writing_(writing), db_(writing.db), settled_(settled) {
         if (const auto identity = stored_identity(db_)) writer_ = identity->writer;
         run_ = meta_integer(db_, "run").value_or(1);
+        any_departed_ = db_.prepare("SELECT 1 FROM departed LIMIT 1").step();
     }
 
     Stamp run(std::vector<RecordState> last_page) {
@@ -188,6 +189,8 @@ private:
         loaded->row.confirmed_once = true;
         loaded->row.status &= ~static_cast<std::int64_t>(kRowHidden);
         save(*loaded);
+        if (any_departed_)
+            db_.prepare("DELETE FROM departed WHERE record = ?").bind(1, loaded->row.id).run();
         ++settled_.records;
     }
 
@@ -211,18 +214,43 @@ private:
     }
 
     void apply_departures() {
-        auto select = db_.prepare("SELECT record, move FROM staged_departure");
-        std::vector<std::pair<RecordId, std::uint64_t>> departures;
-        while (select.step()) departures.emplace_back(select.id(0), select.unsigned_integer(1));
+        std::vector<Departure> departures;
+        auto select = db_.prepare("SELECT record, move, scope FROM staged_departure");
+        while (select.step())
+            departures.push_back(
+                {0, select.id(0), select.unsigned_integer(1), std::string(select.text(2))});
         select.reset();
-        for (const auto& [id, move] : departures) {
-            auto loaded = load(db_, id);
-            if (!loaded || loaded->row.confirmed.move >= move) continue;
+        for (const Departure& departure : departures) {
+            auto loaded = load(db_, departure.id);
+            if (!loaded || loaded->row.confirmed.move >= departure.move) continue;
             loaded->row.status |= kRowHidden;
             save_with_pending(db_, loaded->row, loaded->pending);
-            writing_.changed(*loaded->row.kind, id);
+            note_departed(loaded->row, departure);
+            writing_.changed(*loaded->row.kind, departure.id);
         }
         db_.execute("DELETE FROM staged_departure");
+    }
+
+    // The row stays, hidden, while a server that was restored may still ask for it.
+    void note_departed(const Row& row, const Departure& departure) {
+        const Record record = row.record();
+        const Value& own = record.value(row.kind->time);
+        const std::int64_t* at =
+            own.integer() ? own.integer() : record.value(common_field::created_at).integer();
+        auto insert = db_.prepare(
+            "INSERT INTO departed(record, kind, move, scope, at, left_at, entry, held) "
+            "VALUES(?,?,?,?,?,?,(SELECT COALESCE(MAX(seq), 0) FROM entry),1) "
+            "ON CONFLICT(record) DO UPDATE SET move=excluded.move, scope=excluded.scope, "
+            "left_at=excluded.left_at, entry=excluded.entry WHERE excluded.move > move");
+        insert.bind(1, row.id)
+            .bind(2, static_cast<int>(row.kind->number))
+            .bind(3, departure.move)
+            .bind(4, departure.scope);
+        if (at)
+            insert.bind(5, *at);
+        else
+            insert.bind_null(5);
+        insert.bind(6, meta_integer(db_, "last_sync").value_or(0)).run();
     }
 
     Store::Core::Writing& writing_;
@@ -230,6 +258,7 @@ private:
     Settled& settled_;
     std::uint64_t writer_ = 0;
     std::int64_t run_ = 0;
+    bool any_departed_ = false;
     Stamp newest_ = 0;
     std::map<RecordId, std::set<std::uint16_t>> written_;  // fields, by the bundles just applied
     std::map<RecordId, Loaded> settled_records_;           // of those bundles, not saved yet
@@ -261,7 +290,9 @@ void stage(sqlite::Database& db, const Incoming& incoming) {
     const auto depart = [&](const RecordId& id, std::uint16_t kind, std::uint64_t move,
                             const std::string& scope) {
         db.prepare(
-              "INSERT OR REPLACE INTO staged_departure(record, kind, move, scope) VALUES(?,?,?,?)")
+              "INSERT INTO staged_departure(record, kind, move, scope) VALUES(?,?,?,?) "
+              "ON CONFLICT(record) DO UPDATE SET move=excluded.move, scope=excluded.scope "
+              "WHERE excluded.move > move")
             .bind(1, id)
             .bind(2, static_cast<int>(kind))
             .bind(3, move)
@@ -270,6 +301,22 @@ void stage(sqlite::Database& db, const Incoming& incoming) {
     };
     for (const Departure& d : incoming.departures) depart(d.id, d.kind, d.move, d.scope);
     for (const RecordId& id : incoming.not_yours) depart(id, 0, INT64_MAX, "");
+}
+
+bool drop_departed(Store::Core::Writing& writing, std::size_t limit) {
+    sqlite::Database& db = writing.db;
+    std::vector<RecordId> ids;
+    auto select = db.prepare(
+        "SELECT record FROM departed WHERE held AND entry < (SELECT MIN(seq) FROM entry) "
+        "AND NOT EXISTS (SELECT 1 FROM change c WHERE c.record = departed.record) LIMIT ?");
+    select.bind(1, static_cast<std::int64_t>(limit));
+    while (select.step()) ids.push_back(select.id(0));
+    select.reset();
+    for (const RecordId& id : ids) {
+        if (const auto row = load_row(db, id)) delete_row(db, *row);
+        db.prepare("UPDATE departed SET held = 0 WHERE record = ?").bind(1, id).run();
+    }
+    return ids.size() == limit;
 }
 
 Stamp apply_staged(Store::Core::Writing& writing, std::vector<RecordState> last_page,

@@ -18,4 +18,8 @@ void stage(sqlite::Database& db, const Incoming& incoming);
 Stamp apply_staged(Store::Core::Writing& writing, std::vector<RecordState> last_page,
                    Settled& settled);
 
+/// Removes rows that departed before the oldest entry both sides keep, `limit` at most, and none
+/// with unsent work; that they departed stays known. Returns whether there may be more.
+bool drop_departed(Store::Core::Writing& writing, std::size_t limit);
+
 }  // namespace rapport

@@ -220,7 +220,18 @@ void add_whole(Sql& sql, const Operand& operand, const Condition& condition) {
     sql.text += condition.compare == Compare::equal ? "(" + all + ")" : "NOT (" + all + ")";
 }
 
-void add_condition(Sql& sql, const Kind& kind, const Condition& condition) {
+/// The customer and those that were merged into it, whose records are its own now.
+std::vector<Parameter> joined_customers(sqlite::Database& db, const Parameter& customer) {
+    auto statement = db.prepare(
+        "WITH RECURSIVE one(id) AS (SELECT ?1 UNION SELECT c.id FROM customer c JOIN one ON "
+        "c.merged_into=one.id) SELECT id FROM one");
+    statement.bind_blob(1, *customer.value.text());
+    std::vector<Parameter> ids;
+    while (statement.step()) ids.push_back({Value(std::string(statement.blob(0))), true});
+    return ids;
+}
+
+void add_condition(sqlite::Database& db, Sql& sql, const Kind& kind, const Condition& condition) {
     const Operand operand = operand_of(kind, condition.field);
     sql.text += " AND ";
     if (operand.whole) return add_whole(sql, operand, condition);
@@ -247,13 +258,20 @@ void add_condition(Sql& sql, const Kind& kind, const Condition& condition) {
                condition.compare != Compare::not_equal) {
         sql.text += rank_sql(operand) + sign_of(condition.compare) + "?";
         sql.parameters.push_back({rank_of(operand.type, *parameter.value.text())});
+    } else if (operand.type.refers_to == "customer" && condition.compare == Compare::equal) {
+        const std::vector<Parameter> ids = joined_customers(db, parameter);
+        std::string places;
+        for (std::size_t i = 0; i < ids.size(); ++i) places += places.empty() ? "?" : ",?";
+        // One is the rule, and only `=` keeps the order of the index.
+        sql.text += operand.sql + (ids.size() == 1 ? "=?" : " IN (" + places + ")");
+        sql.parameters.insert(sql.parameters.end(), ids.begin(), ids.end());
     } else {
         sql.text += operand.sql + sign_of(condition.compare) + "?";
         sql.parameters.push_back(parameter);
     }
 }
 
-Sql where_of(const Query& query) {
+Sql where_of(sqlite::Database& db, const Query& query) {
     if (!query.kind) invalid("a query names its kind");
     Sql sql{" WHERE status&" + std::to_string(kRowHidden) + "=0", {}};
     if (query.since) {
@@ -262,7 +280,7 @@ Sql where_of(const Query& query) {
         add_instant(sql, operand_of(*query.kind, std::string(query.kind->time)).sql,
                     Compare::greater_equal, query.since->packed());
     }
-    for (const Condition& condition : query.where) add_condition(sql, *query.kind, condition);
+    for (const Condition& condition : query.where) add_condition(db, sql, *query.kind, condition);
     return sql;
 }
 
@@ -361,14 +379,14 @@ std::vector<Sql> ranges_after(const SortKey& key, const Mark& mark, bool descend
 }
 
 Page page_of(const Store::Core& core, const Query& query) {
-    const Sql where = where_of(query);
+    const Store::Core::Reading reading(core);
+    const Sql where = where_of(reading.db, query);
     if (query.limit < 1 || query.limit > kLimitMax) invalid("a page has 1 to 1000 records");
     const SortKey key = sort_of(query);
     const std::string way = query.descending ? " DESC" : "";
     std::vector<Sql> ranges{Sql{}};
     if (!query.after.empty()) ranges = ranges_after(key, mark_in(query), query.descending);
 
-    const Store::Core::Reading reading(core);
     Page page;
     Mark last;
     for (const Sql& range : ranges) {
@@ -472,8 +490,8 @@ Subscription Store::observe_query(const Query& query, std::function<void(const P
 }
 
 std::size_t Store::count(const Query& query) const {
-    const Sql where = where_of(query);
     Core::Reading reading(*core_);
+    const Sql where = where_of(reading.db, query);
     auto statement =
         reading.db.prepare("SELECT count(*) FROM " + identifier(query.kind->name) + where.text);
     where.bind(statement);

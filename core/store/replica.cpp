@@ -14,6 +14,7 @@
 namespace rapport {
 namespace {
 
+constexpr std::size_t kTidiedRows = 500;  // in one transaction, so that a capture never waits long
 constexpr std::int64_t kEntriesKept = 8;  // two would do without double faults; eight cost nothing
 
 // What a stored request holds beside its ids and its bundles.
@@ -313,6 +314,19 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
         store_.core().clock().observe(apply_staged(writing, std::move(incoming.records), settled));
     writing.commit();
     return settled;
+}
+
+bool Replica::tidy() {
+    {
+        const Store::Core::Reading reading(store_.core());
+        auto any = reading.db.prepare(
+            "SELECT 1 FROM departed WHERE held AND entry < (SELECT MIN(seq) FROM entry) LIMIT 1");
+        if (!any.step()) return false;
+    }
+    Store::Core::Writing writing(store_.core());
+    const bool more = drop_departed(writing, kTidiedRows);
+    writing.commit();
+    return more;
 }
 
 bool Replica::in_flight(std::uint64_t next) const {

@@ -121,6 +121,9 @@ public:
     /// verdicts first and then changes made visible, all in one transaction. A reply to another
     /// request is ignored (returns nullopt).
     std::optional<Settled> settle(Incoming incoming);
+    /// Removes rows that nobody needs any more, a bounded number in one transaction. Returns
+    /// whether there may be more.
+    bool tidy();
     /// Is this the id of the request in flight?
     bool in_flight(std::uint64_t next) const;
     /// The server's entries did not match: recovery is needed before anything else is sent. Nothing

@@ -57,6 +57,12 @@ constexpr std::array kBookkeeping{
     "record BLOB PRIMARY KEY, kind INTEGER NOT NULL, move INTEGER NOT NULL, scope TEXT NOT NULL)"
     "WITHOUT ROWID, STRICT",
 
+    "CREATE TABLE IF NOT EXISTS departed("
+    "record BLOB PRIMARY KEY, kind INTEGER NOT NULL, move INTEGER NOT NULL, scope TEXT NOT NULL,"
+    "at INTEGER, left_at INTEGER NOT NULL, entry INTEGER NOT NULL, held INTEGER NOT NULL)"
+    "WITHOUT ROWID, STRICT",
+    "CREATE INDEX IF NOT EXISTS departed_held ON departed(entry) WHERE held",
+
     "CREATE TABLE IF NOT EXISTS author(writer INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT",
 
     "CREATE TABLE IF NOT EXISTS external_id("
@@ -203,6 +209,9 @@ void create_or_migrate(sqlite::Database& db) {
 void check_format(sqlite::Database& db) {
     check_ours(db);
     if (is_empty(db)) throw Error(ErrorCode::not_found, "nothing has been stored in the file yet");
+    auto table = db.prepare("SELECT 1 FROM sqlite_schema WHERE name='departed'");
+    if (!table.step())
+        throw Error(ErrorCode::conflict, "an older build wrote the file; open it for writing once");
     for (const Kind* kind : all_kinds()) {
         const std::set<std::string> present = columns_in_file(db, *kind);
         for (const Field& field : kind->fields)

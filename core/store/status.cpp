@@ -160,7 +160,26 @@ Overview Store::overview() const {
     for (int shift = 60; shift >= 0; shift -= 4)
         o.file_id += kDigits[(core_->file() >> shift) & 15];
     o.conflicts = conflicts().size();
+    o.departed = count_of(db, "SELECT COUNT(*) FROM departed");
     return o;
+}
+
+std::vector<Departed> Store::departed(std::size_t limit) const {
+    const Core::Reading reading(*core_);
+    auto select = reading.db.prepare(
+        "SELECT kind, record, at, left_at, scope FROM departed ORDER BY left_at DESC, at DESC, "
+        "record LIMIT ?");
+    select.bind(1, static_cast<std::int64_t>(std::min<std::size_t>(limit, INT64_MAX)));
+    std::vector<Departed> found;
+    while (select.step()) {
+        const Kind* kind = kind_numbered(static_cast<std::uint16_t>(select.integer(0)));
+        if (!kind) continue;
+        std::optional<Instant> at;
+        if (!select.is_null(2)) at = Instant::unpack(select.integer(2));
+        found.push_back({kind, select.id(1), at, Instant::unpack(select.integer(3)),
+                         std::string(select.text(4))});
+    }
+    return found;
 }
 
 }  // namespace rapport

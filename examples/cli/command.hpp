@@ -71,6 +71,11 @@ struct StatusOptions {
     std::string file;
     Format format = Format::table;
 };
+struct DepartedOptions {
+    std::string file;
+    std::size_t limit = 50;  ///< 0 = all
+    Format format = Format::table;
+};
 struct ConflictsOptions {
     std::string file;
     Format format = Format::table;
@@ -108,6 +113,7 @@ int list(const ListOptions& options);
 int search(const SearchOptions& options);
 int show(const ShowOptions& options);
 int status(const StatusOptions& options);
+int departed(const DepartedOptions& options);
 int conflicts(const ConflictsOptions& options);
 int resolve(const ResolveOptions& options);
 int sync(const SyncOptions& options);

@@ -183,6 +183,14 @@ public:
         add_format(c, status_.format);
         c->callback([this] { run_ = [this] { return status(status_); }; });
 
+        c = command("departed", "List records that left this device's territories, and where to",
+                    departed_.file, "  rapport departed r17.rapport --limit 0 --format csv");
+        c->add_option("--limit", departed_.limit, "Records at most; 0 = all")
+            ->capture_default_str()
+            ->type_name("N");
+        add_format(c, departed_.format);
+        c->callback([this] { run_ = [this] { return departed(departed_); }; });
+
         c = command("conflicts", "List fields with values nobody has reconciled", conflicts_.file,
                     "  rapport conflicts r17.rapport");
         add_format(c, conflicts_.format);
@@ -293,6 +301,7 @@ private:
     SearchOptions search_;
     ShowOptions show_;
     StatusOptions status_;
+    DepartedOptions departed_;
     ConflictsOptions conflicts_;
     ResolveOptions resolve_;
     SyncOptions sync_;

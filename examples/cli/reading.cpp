@@ -348,8 +348,9 @@ int status(const StatusOptions& options) {
     for (const std::string& scope : o.scopes) scopes += (scopes.empty() ? "" : ", ") + scope;
 
     if (options.format == Format::json || options.format == Format::ndjson) {
-        std::vector<std::string> refused, waiting, scope_list;
+        std::vector<std::string> refused, waiting, scope_list, incomplete;
         for (const std::string& scope : o.scopes) scope_list.push_back(json_string(scope));
+        for (const std::string& scope : o.incomplete) incomplete.push_back(json_string(scope));
         for (const Stuck& s : stuck) {
             std::vector<std::string> reasons, waits;
             for (const Refusal& reason : s.status.reasons) reasons.push_back(refusal_json(reason));
@@ -370,6 +371,7 @@ int status(const StatusOptions& options) {
                   << ",\"drafts\":" << o.drafts << ",\"queued\":" << o.queued
                   << ",\"sent\":" << o.sent << ",\"refused\":" << o.refused
                   << ",\"waiting\":" << o.waiting << ",\"conflicts\":" << o.conflicts
+                  << ",\"departed\":" << o.departed << ",\"incomplete\":" << array_of(incomplete)
                   << ",\"unreceived_since\":" << time(o.unreceived_since)
                   << ",\"last_sync\":" << time(o.last_sync)
                   << ",\"refused_records\":" << array_of(refused)
@@ -400,6 +402,8 @@ int status(const StatusOptions& options) {
         add_row("refused", std::to_string(o.refused));
         add_row("waiting", std::to_string(o.waiting));
         add_row("conflicts", std::to_string(o.conflicts));
+        add_row("departed", std::to_string(o.departed));
+        for (const std::string& scope : o.incomplete) add_row("incomplete", scope);
         if (!people)
             for (const Stuck& s : stuck)
                 for (const Refusal& reason : s.status.reasons)
@@ -431,6 +435,22 @@ int status(const StatusOptions& options) {
     if (o.conflicts > 0)
         std::cout << "\n`rapport conflicts " << options.file
                   << "` shows all values of the conflicts\n";
+    return kDone;
+}
+
+int departed(const DepartedOptions& options) {
+    const Store store = open_store(options.file, true);
+    const bool people = options.format == Format::table;
+    Rows rows(std::cout, options.format, {"kind", "id", "at", "left_at", "scope"},
+              terminal_width(STDOUT_FILENO));
+    for (const Departed& d : store.departed(options.limit == 0 ? SIZE_MAX : options.limit)) {
+        const auto time = [&](const Instant& at) {
+            return Cell::whole(people ? local_second(at) : at.rfc3339());
+        };
+        rows.add({Cell::whole(d.kind->name), Cell::whole(d.id.text()), d.at ? time(*d.at) : Cell(),
+                  time(d.left_at), d.scope.empty() ? Cell() : Cell::whole(d.scope)});
+    }
+    rows.finish();
     return kDone;
 }
 

@@ -93,6 +93,9 @@ Session::Step Session::take_reply(std::string_view archive) {
     if (!settled) return {};
     step.counted = true;
     step.settled = *settled;
+    if (in.checkpoint)
+        while (replica_.tidy()) {
+        }
     step.needs_recovery = replica_.needs_recovery();
     step.done = checkpoint && replica_.sendable(1) == 0;
     return step;

@@ -138,9 +138,20 @@ private:
         ++looked_at_;
         const Kind* kind = kind_numbered(departure.kind);
         if (!kind || !may_see(*kind)) return true;
+        const bool may_know = reaches(device_, departure.to) || worked_on(departure.id);
         page_.departures.push_back({departure.kind, departure.id, departure.move,
-                                    reaches(device_, departure.to) ? departure.to : std::string()});
+                                    may_know ? departure.to : std::string()});
         return true;
+    }
+
+    /// Is a value of the record the device's user's?
+    bool worked_on(const RecordId& id) {
+        const auto record = round_.tx.record(device_.tenant, id);
+        if (!record) return false;
+        for (const auto& [number, field] : record->state.fields)
+            for (const LiveValue& l : field.live)
+                if (round_.name_of(l.dot.writer) == device_.rep) return true;
+        return false;
     }
 
     /// What the audience drops counts too: it costs the same to read.

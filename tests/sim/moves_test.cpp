@@ -235,3 +235,66 @@ TEST_CASE("a hand-over of what is no customer or to what is no territory says wh
     CHECK(code({RecordId(world.customer), {}, kNorth}) == "begun");
     CHECK(world.server_state(world.customer).move == 0);
 }
+
+TEST_CASE("who worked on what departed sees kind, id, date and where it is, and nobody else does") {
+    Territories world;
+    Device &north = world.north, &south = world.south;
+    Device& colleague = world.device("R18", Role::rep, {kNorth});
+    Complaint reported = a_complaint(world.customer);
+    const Instant received(TimePoint(Milliseconds(1'772'000'000'000)));
+    reported.received_at = received;
+    const Id<Complaint> leak = north.capture(reported);
+    world.settle();
+    world.hand_over(world.customer, kSouth);
+    world.settle();
+    const auto find = [&](Device& device) {
+        const auto departed = device.store->departed();
+        const auto at = std::find_if(departed.begin(), departed.end(),
+                                     [&](const Departed& d) { return d.id == leak; });
+        REQUIRE(at != departed.end());
+        return *at;
+    };
+    CHECK(find(north).kind == &kind_of<Complaint>());
+    CHECK(find(north).scope == kSouth);
+    REQUIRE(find(north).at);
+    CHECK(find(north).at->packed() == received.packed());
+    CHECK(find(colleague).scope.empty());
+    CHECK(north.store->overview().departed == 2);
+    CHECK(south.store->overview().departed == 0);
+    CHECK(north.store->departed(1).size() == 1);
+
+    world.hand_over(world.customer, kNorth);
+    world.settle();
+    CHECK(north.store->departed().empty());
+    CHECK(south.store->overview().departed == 2);
+}
+
+TEST_CASE("a departed row goes when its sync has left the list, unless it has unsent work") {
+    Territories world;
+    Device &north = world.north, &south = world.south;
+    const Id<Complaint> leak = north.capture(a_complaint(world.customer));
+    const Id<Customer> stays = world.World::customer(north, "Molkerei Bleibt");
+    world.settle();
+    world.cut(north);
+    world.hand_over(world.customer, kSouth);
+    world.settle();
+    Bundling draft = north.store->bundle();
+    draft.change(north.edit(leak).set(&Complaint::description, "noch nicht fertig"));
+    REQUIRE(draft.save_draft());
+    world.heal_and_settle();
+    const auto held = [&](const RecordId& id) {
+        const Store::Core::Reading reading(north.store->core());
+        return load_row(reading.db, id).has_value();
+    };
+    for (int i = 0; i < 8; ++i) {
+        CHECK(held(world.customer));
+        expect(north.edit(stays).set(&Customer::phone, "+4924219" + std::to_string(10 + i)).save());
+        world.settle();
+    }
+    CHECK_FALSE(held(world.customer));
+    CHECK(held(leak));
+    CHECK(north.store->departed().size() == 2);
+    CHECK_FALSE(north.store->find(leak));
+    CHECK(south.store->find(leak));
+    world.converged();
+}

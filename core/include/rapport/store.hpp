@@ -75,7 +75,19 @@ struct Overview {
     bool enrolled = false;
     std::string server, tenant, rep, role;
     std::vector<std::string> scopes;
-    std::string file_id;  ///< 16 hex digits
+    std::vector<std::string> incomplete;  ///< scopes whose first download is not at its end
+    std::size_t departed = 0;             ///< records that left this device's scopes
+    std::string file_id;                  ///< 16 hex digits
+};
+
+/// A record that left this device's scopes: gone from lists and searches, but who worked on it can
+/// see where it is.
+struct Departed {
+    const Kind* kind = nullptr;
+    RecordId id;
+    std::optional<Instant> at;  ///< its own time: when the visit began, the complaint was received
+    Instant left_at;            ///< when this device was told
+    std::string scope;          ///< where it is now; empty if this device may not know
 };
 
 /// One value of a conflict.
@@ -192,6 +204,8 @@ public:
     /// The gravest state among a visit (or any record) and the records that refer to it.
     RecordStatus status_with_children(const RecordId& id) const;
     Overview overview() const;
+    /// The latest to leave first.
+    std::vector<Departed> departed(std::size_t limit = 1000) const;
 
     // ---- search
     /// Records by the words of their texts, best first. Indexes what is missing first, as far as
