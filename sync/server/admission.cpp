@@ -35,6 +35,22 @@ Leaves leaves(const Write& write, const LiveValue& l, bool keyed) {
     return Leaves::not_at_all;
 }
 
+/// The newest stamp of a bundle as a time; that of the device's clock if it only takes away.
+std::int64_t captured_ms(const Bundle& bundle) {
+    Stamp newest = 0;
+    for (const Change& change : bundle.changes)
+        for (const Write& write : change.writes)
+            for (const Added& add : write.adds) newest = std::max(newest, add.stamp);
+    return newest != 0 ? HybridClock::wall_ms(newest)
+                       : Instant::unpack(bundle.captured_at).at.time_since_epoch().count();
+}
+
+/// Does a write of a merged customer's field go to the customer it was merged into? What was
+/// written once and what every record has stay with the record they are about.
+bool goes_along(const Field& field) {
+    return field.number >= common_field::first_own && field.policy != Policy::write_once;
+}
+
 bool writes(const Change& change, std::uint16_t field) {
     return std::any_of(change.writes.begin(), change.writes.end(),
                        [&](const Write& w) { return w.field == field; });
@@ -50,7 +66,8 @@ Admission::Admission(Round& round, const Device& device, const Bundle& bundle)
     : round_(round),
       device_(device),
       bundle_(bundle),
-      changes_(round, device.tenant, bundle_name(device.writer, bundle.counter), device.rep) {}
+      changes_(round, device.tenant, bundle_name(device.writer, bundle.counter), device.rep),
+      captured_ms_(std::max(captured_ms(bundle), device.last_sync_ms)) {}
 
 StoredVerdict Admission::judge() {
     if (!all_needed_applied()) return {Verdict::later, waits_};
@@ -60,11 +77,14 @@ StoredVerdict Admission::judge() {
     };
     check_size();
     step([&](const Change& c) { take_in(c); });
+    for (const Redirected& r : redirected_) redirect(*r.home, *r.field, *r.write);
     step([&](const Change& c) { check_references(c); });
     if (refusals_.empty() && !waits_.empty()) return {Verdict::later, waits_};
+    if (refusals_.empty() && !reviews_.empty()) return {Verdict::review, reviews_};
     step([&](const Change& c) { check_home(c); });
     step([&](const Change& c) { check_whole(c); });
     if (!refusals_.empty()) return {Verdict::refused, refusals_};
+    if (!reviews_.empty()) return {Verdict::review, reviews_};
 
     for (const Change& change : bundle_.changes) {
         StoredRecord& record = *changes_.find(change.id);
@@ -108,6 +128,7 @@ void Admission::take_in(const Change& change) {
                         "This server does not know the kind of record yet.");
     StoredRecord* record = open(*kind, change);
     if (!record) return;
+    StoredRecord& home = kind->home == Home::territory ? changes_.standing(*record) : *record;
     check_author(*kind, change);
     check_writer(*kind, nullptr, change.id, change.create, device_.role, refusals_);
     for (const Write& write : change.writes) {
@@ -121,9 +142,25 @@ void Admission::take_in(const Change& change) {
         const std::size_t found = refusals_.size();
         check_write(*kind, *field, change,
                     at == record->state.fields.end() ? FieldState{} : at->second, write);
-        if (refusals_.size() == found)
+        if (refusals_.size() != found) continue;
+        if (&home != record && goes_along(*field))
+            redirected_.push_back({&home, field, &write});
+        else
             changes_.merge(*record, *field, write, {device_.writer, bundle_.counter});
     }
+}
+
+/// Its author has seen nothing of the other customer, so nothing there leaves; a value that differs
+/// stands beside the other for a person to decide.
+void Admission::redirect(StoredRecord& home, const Field& field, Write write) {
+    write.over.clear();
+    // Two writes of one bundle that meet in a field need two dots, or the second would be taken for
+    // a repetition of the first.
+    const bool taken =
+        home.state.fields[field.number].merged_up_to(device_.writer) >= bundle_.counter;
+    changes_.merge(
+        home, field, write,
+        taken ? Dot{kServerWriter, round_.tick()} : Dot{device_.writer, bundle_.counter});
 }
 
 StoredRecord* Admission::open(const Kind& kind, const Change& change) {
@@ -142,10 +179,8 @@ StoredRecord* Admission::open(const Kind& kind, const Change& change) {
         refuse(change.id, {}, "wrong_kind", "The record is of another kind.");
         return nullptr;
     }
-    if (!reaches(device_, record->state.scope)) {
-        refuse(change.id, {}, "not_in_scope", "The record lies outside the scopes of this device.");
+    if (!admit(*record, change.id, {}, "The record lies outside the scopes of this device."))
         return nullptr;
-    }
     std::vector<Refusal> before;
     check_record(show(record->state), before);
     stood_before_.emplace(change.id, std::move(before));
@@ -274,9 +309,41 @@ void Admission::check_reference(const Field& field, const TypeInfo& type, const 
         refuse(record, field.name, "wrong_kind",
                quoted(field.name) + " names a record of another kind than " +
                    std::string(type.refers_to) + ".");
-    if (!changes_.is_new(*target) && !reaches(device_, target->state.scope))
-        refuse(record, field.name, "not_in_scope",
-               quoted(field.name) + " names a record outside the scopes of this device.");
+    if (!changes_.is_new(*target))
+        admit(*target, record, field.name,
+              quoted(field.name) + " names a record outside the scopes of this device.");
+}
+
+// ---- what the device reaches, and what it reached when this was captured
+
+std::optional<StoredDeparture> Admission::departure_of(const StoredRecord& record) {
+    if (reaches(device_, record.state.scope)) return std::nullopt;
+    for (StoredDeparture& departure : round_.tx.departures_of(device_.tenant, record.state.id))
+        if (reaches(device_, departure.from)) return std::move(departure);
+    return std::nullopt;
+}
+
+std::optional<StoredDeparture> Admission::departure_above(const StoredRecord& record) {
+    const StoredRecord* at = &record;
+    for (int depth = 0; at && depth <= kHomeDepthMax; ++depth) {
+        if (auto departure = departure_of(*at)) return departure;
+        const std::string_view root = kind_numbered(at->state.kind)->root;
+        at = root.empty() ? nullptr : changes_.find(shown_reference(*at, root));
+    }
+    return std::nullopt;
+}
+
+bool Admission::in_time(const StoredDeparture& departure) const {
+    return captured_ms_ <= departure.at_ms;
+}
+
+bool Admission::admit(const StoredRecord& target, const RecordId& record, std::string_view field,
+                      const std::string& sentence) {
+    if (reaches(device_, target.state.scope)) return true;
+    const auto departure = departure_of(target);
+    if (departure && in_time(*departure)) return true;
+    note(departure ? reviews_ : refusals_, record, field, "not_in_scope", sentence);
+    return false;
 }
 
 // ---- where it lives
@@ -303,6 +370,14 @@ void Admission::settle_home(StoredRecord& record, int depth) {
     if (!parent || depth > kHomeDepthMax) return;
     if (parent->state.scope.empty()) settle_home(*parent, depth + 1);
     changes_.hang(record, *parent);
+}
+
+/// A new record whose customer has left: it lives there, and its author is told where it went.
+void Admission::settle_departed(StoredRecord& record) {
+    const auto departure = departure_above(record);
+    if (departure && in_time(*departure)) return changes_.depart(record, departure->from);
+    note(departure ? reviews_ : refusals_, record.state.id, {}, "not_in_scope",
+         "The record would lie outside the scopes of this device.");
 }
 
 void Admission::check_home(const Change& change) {
@@ -333,9 +408,8 @@ void Admission::check_home(const Change& change) {
     else if (kind.home == Home::territory &&
              (scope.rfind(kTerritoryScopes, 0) != 0 || !canonical_text(Format::scope, scope)))
         refuse(change.id, "scope", refusal_code::kMalformed, "The record lives in one territory.");
-    else if (!may_write_into(device_, scope))
-        refuse(change.id, {}, "not_in_scope",
-               "The record would lie outside the scopes of this device.");
+    else if (changes_.is_new(record) && !may_write_into(device_, scope))
+        settle_departed(record);
 }
 
 // ---- the record as it would stand
@@ -371,11 +445,17 @@ void Admission::check_contacts(const StoredRecord& record, const Change& change)
             const auto id =
                 add.value.text() ? RecordId::from_bytes(*add.value.text()) : std::nullopt;
             const StoredRecord* contact = id ? changes_.find(*id) : nullptr;
-            if (contact && contact->root != record.root)
+            if (contact && customer_of(*contact) != customer_of(record))
                 refuse(change.id, field->name, "other_customer",
                        quoted(field->name) + " names a contact of another customer.");
         }
     }
+}
+
+/// A record may hang on a customer that was merged, until it has followed.
+RecordId Admission::customer_of(const StoredRecord& record) {
+    StoredRecord* root = record.root.is_nil() ? nullptr : changes_.find(record.root);
+    return root ? changes_.standing(*root).state.id : record.root;
 }
 
 void Admission::check_external_ids(const StoredRecord& record) {
@@ -387,18 +467,21 @@ void Admission::check_external_ids(const StoredRecord& record) {
 
 // ---- reasons
 
+void Admission::note(std::vector<Refusal>& among, const RecordId& record, std::string_view field,
+                     const char* code, std::string sentence) {
+    Refusal reason{record, std::string(field), code, std::move(sentence)};
+    if (std::find(among.begin(), among.end(), reason) == among.end())
+        among.push_back(std::move(reason));
+}
+
 void Admission::refuse(const RecordId& record, std::string_view field, const char* code,
                        std::string sentence) {
-    Refusal refusal{record, std::string(field), code, std::move(sentence)};
-    if (std::find(refusals_.begin(), refusals_.end(), refusal) == refusals_.end())
-        refusals_.push_back(std::move(refusal));
+    note(refusals_, record, field, code, std::move(sentence));
 }
 
 void Admission::wait_for(const RecordId& record, std::string_view field, const char* code,
                          std::string sentence) {
-    Refusal wait{record, std::string(field), code, std::move(sentence)};
-    if (std::find(waits_.begin(), waits_.end(), wait) == waits_.end())
-        waits_.push_back(std::move(wait));
+    note(waits_, record, field, code, std::move(sentence));
 }
 
 }  // namespace rapport::server

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,8 @@ public:
 
     /// `applied`: everything is merged and saved through the round's transaction. Otherwise nothing
     /// was written that a rolled back savepoint does not undo. `later`: it needs what has not
-    /// arrived; sending it again may succeed.
+    /// arrived; sending it again may succeed. `review`: it changes or names what has left the
+    /// device's scopes, and its author had no right to that any more.
     StoredVerdict judge();
 
 private:
@@ -37,11 +39,26 @@ private:
     void check_reference(const Field& field, const TypeInfo& type, const RecordId& record,
                          const Value& value);
     void settle_home(StoredRecord& record, int depth = 0);
+    void settle_departed(StoredRecord& record);
+    /// The departure that took the record out of the device's reach; nullopt: it is within, or was
+    /// never.
+    std::optional<StoredDeparture> departure_of(const StoredRecord& record);
+    /// The same of what it hangs on, or of what that hangs on.
+    std::optional<StoredDeparture> departure_above(const StoredRecord& record);
+    /// Rights in the past: did the author have them when this was captured?
+    bool in_time(const StoredDeparture& departure) const;
+    /// May the device change or name the record? If not, `record` and `field` get the reason.
+    bool admit(const StoredRecord& target, const RecordId& record, std::string_view field,
+               const std::string& sentence);
+    void redirect(StoredRecord& home, const Field& field, Write write);
+    RecordId customer_of(const StoredRecord& record);
     void check_home(const Change& change);
     void check_whole(const Change& change);
     void check_contacts(const StoredRecord& record, const Change& change);
     void check_external_ids(const StoredRecord& record);
 
+    static void note(std::vector<Refusal>& among, const RecordId& record, std::string_view field,
+                     const char* code, std::string sentence);
     void refuse(const RecordId& record, std::string_view field, const char* code,
                 std::string sentence);
     void wait_for(const RecordId& record, std::string_view field, const char* code,
@@ -52,8 +69,15 @@ private:
     const Bundle& bundle_;
     Changeset changes_;
     std::map<RecordId, std::vector<Refusal>>
-        stood_before_;  ///< what was wrong with a record before this bundle
-    std::vector<Refusal> refusals_, waits_;
+        stood_before_;              ///< what was wrong with a record before this bundle
+    std::int64_t captured_ms_ = 0;  ///< when it was captured, but never before the last sync
+    struct Redirected {
+        StoredRecord* home;
+        const Field* field;
+        const Write* write;
+    };
+    std::vector<Redirected> redirected_;  ///< of customers that were merged into another
+    std::vector<Refusal> refusals_, waits_, reviews_;
 };
 
 /// `<writer>.<counter>`: how feed and history name a bundle.

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 
 #include "server/admission.hpp"
 #include "server/pull.hpp"
@@ -187,8 +186,8 @@ private:
     }
 
     void bring_down() {
-        std::set<std::uint64_t> carried;
-        for (const Bundle& bundle : bundles_) carried.insert(bundle.counter);
+        Carried carried;
+        for (const Bundle& bundle : bundles_) carried.emplace(bundle.counter, &bundle);
         Page page = pull(round_, device_, basis_, carried);
         reply_.records = std::move(page.records);
         reply_.departures = std::move(page.departures);
@@ -207,7 +206,17 @@ private:
 
     void save_device() {
         device_.last_seen_ms = round_.now_ms();
+        if (sent_all()) device_.last_sync_ms = round_.now_ms();
         round_.tx.save(device_);
+    }
+
+    /// A request with room left carries all the device could send; what it did not know then it
+    /// knows from now on.
+    bool sent_all() const {
+        std::size_t bytes = 0;
+        for (const std::string& bundle : request_.bundles) bytes += bundle.size();
+        return request_.bundles.size() < round_.limits.request_bundles_max &&
+               bytes + round_.limits.bundle_bytes_max <= round_.limits.request_bytes_max;
     }
 
     std::uint64_t draw_tag() {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "model/archive.hpp"
 #include "model/hash.hpp"
@@ -51,7 +52,7 @@ std::uint64_t hash_of(const std::vector<std::string>& scopes) {
 
 class Reader {
 public:
-    Reader(Round& round, const Device& device, const std::set<std::uint64_t>& carried)
+    Reader(Round& round, const Device& device, const Carried& carried)
         : round_(round), device_(device), carried_(carried) {}
 
     Page read(std::string_view bytes) {
@@ -119,8 +120,8 @@ private:
             ++looked_at_;
             return true;
         }
-        std::string encoded = encode_record(*visible, [&](std::uint16_t, const LiveValue& l) {
-            return l.dot.writer == device_.writer && carried_.count(l.dot.counter) != 0;
+        std::string encoded = encode_record(*visible, [&](std::uint16_t field, const LiveValue& l) {
+            return l.dot.writer == device_.writer && was_carried(visible->id, field, l.dot);
         });
         // A record larger than a page travels alone.
         full_ = !page_.records.empty() && bytes_ + encoded.size() > round_.limits.reply_bytes_max;
@@ -131,6 +132,16 @@ private:
         for (const auto& [number, field] : visible->fields)
             for (const LiveValue& l : field.live) writers_.insert(l.dot.writer);
         return true;
+    }
+
+    bool was_carried(const RecordId& record, std::uint16_t field, Dot dot) const {
+        const auto bundle = carried_.find(dot.counter);
+        if (bundle == carried_.end()) return false;
+        for (const Change& change : bundle->second->changes)
+            if (change.id == record)
+                return std::any_of(change.writes.begin(), change.writes.end(),
+                                   [&](const Write& write) { return write.field == field; });
+        return false;
     }
 
     bool take(const StoredDeparture& departure) {
@@ -205,7 +216,7 @@ private:
 
     Round& round_;
     const Device& device_;
-    const std::set<std::uint64_t>& carried_;
+    const Carried& carried_;
     Page page_;
     std::set<std::uint64_t> writers_;
     std::size_t looked_at_ = 0, bytes_ = 0;
@@ -214,8 +225,7 @@ private:
 
 }  // namespace
 
-Page pull(Round& round, const Device& device, std::string_view cursor,
-          const std::set<std::uint64_t>& carried) {
+Page pull(Round& round, const Device& device, std::string_view cursor, const Carried& carried) {
     try {
         return Reader(round, device, carried).read(cursor);
     } catch (const Error& e) {

@@ -2,15 +2,19 @@
 #pragma once
 
 #include <cstdint>
-#include <set>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "model/bundle.hpp"
 #include "protocol/messages.hpp"
 #include "server/round.hpp"
 
 namespace rapport::server {
+
+/// The bundles of a request by their counters.
+using Carried = std::map<std::uint64_t, const Bundle*>;
 
 /// What one reply brings down: everything of the device's streams after its cursor, as far as one
 /// page goes.
@@ -24,10 +28,10 @@ struct Page {
 };
 
 /// Reads the page after `cursor` (empty: from the start). Fields and records the device's role may
-/// not see are dropped before anything is encoded. `carried` are the counters of the bundles in the
-/// request: of values that came with them only the bytes are left out, since the device holds them.
+/// not see are dropped before anything is encoded. `carried` are the bundles in the request: of
+/// values that came with them only the bytes are left out, since the device holds them, unless they
+/// were merged into another record than the bundle names.
 /// Throws Error(internal) for bytes that are no cursor: they come from the server's own entries.
-Page pull(Round& round, const Device& device, std::string_view cursor,
-          const std::set<std::uint64_t>& carried);
+Page pull(Round& round, const Device& device, std::string_view cursor, const Carried& carried);
 
 }  // namespace rapport::server

@@ -10,6 +10,7 @@
 #include "model/json.hpp"
 #include "model/lifecycle.hpp"
 #include "model/validation.hpp"
+#include "server/moves.hpp"
 #include "server/scopes.hpp"
 
 namespace rapport::server {
@@ -181,6 +182,16 @@ void decide_wishes(Round& round, Changeset& changes, const StoredRecord& theme) 
     }
 }
 
+/// A merged customer and what hangs on it go where the other one lives.
+void join_customers(Round& round, Changeset& changes, StoredRecord& lost) {
+    const StoredRecord& home = changes.standing(lost);
+    const std::string from = lost.state.scope;
+    lost.root = home.state.id;
+    lost.state.scope = home.state.scope;
+    if (from != home.state.scope) changes.depart(lost, from);
+    let_follow(round, changes.tenant(), lost.state.id);
+}
+
 /// The owned fields that came with a request, as their types read them. Findings turn the request
 /// down.
 std::vector<std::pair<const Field*, Content>> parse(const Round& round, const StoredRecord& subject,
@@ -245,6 +256,7 @@ StateDecision judge_and_apply(Round& round, Changeset& changes, const Device& de
     for (const auto& [field, content] : fields) changes.write(subject, *field, content, stamp);
     enter(round, changes, subject, to, device.rep, reason);
     if (is_a(subject, "theme") && is_decision(to)) decide_wishes(round, changes, subject);
+    if (is_a(subject, "customer") && to == "merged") join_customers(round, changes, subject);
     return decision;
 }
 

@@ -298,3 +298,193 @@ TEST_CASE("a departed row goes when its sync has left the list, unless it has un
     CHECK(south.store->find(leak));
     world.converged();
 }
+
+TEST_CASE("unsent work on what has left arrives in its new home, and its author sees where") {
+    Territories world;
+    Device &north = world.north, &south = world.south;
+    const Id<Complaint> leak = north.capture(a_complaint(world.customer));
+    world.settle();
+    world.cut(north);
+    expect(north.edit(leak).set(&Complaint::description, "zwei Paletten").save());
+    Bundling bundle = north.store->bundle();
+    const Id<Visit> visit = bundle.add(a_visit(world.customer));
+    Complaint second = a_complaint(world.customer, "Naht offen");
+    second.visit_id = visit;
+    const Id<Complaint> found = bundle.add(second);
+    expect(bundle.save());
+    const Id<Note> note = north.capture(a_note(leak, "Charge 4711"));
+    world.pass(60'000);
+    world.hand_over(world.customer, kSouth);
+    world.pass(60'000);
+    world.heal_and_settle();
+
+    CHECK(south.read(leak).description.text() == "zwei Paletten");
+    CHECK(south.read(found).verbatim == "Naht offen");
+    CHECK(south.store->find(visit));
+    CHECK(south.read(note).text == "Charge 4711");
+    for (const RecordId& id : {RecordId(leak), RecordId(visit), RecordId(found), RecordId(note)}) {
+        CHECK(world.server_state(id).scope == kSouth);
+        CHECK(world.server_state(id).move == 1);
+        CHECK_FALSE(north.store->find(id));
+        CHECK(north.store->status(id).state == SyncState::confirmed);
+    }
+    CHECK_FALSE(north.store->overview().unreceived_since);
+    const auto departed = north.store->departed();
+    CHECK(departed.size() == 5);
+    for (const Departed& d : departed) CHECK(d.scope == kSouth);
+    {
+        const Store::Core::Reading reading(north.store->core());
+        CHECK(from_record<Complaint>(load_row(reading.db, leak)->record()).description.text() ==
+              "zwei Paletten");
+    }
+    world.converged();
+}
+
+TEST_CASE("work captured after the customer had left waits for a person, and nothing is lost") {
+    Territories world;
+    Device &north = world.north, &south = world.south;
+    const Id<Complaint> leak = north.capture(a_complaint(world.customer));
+    const Id<Customer> stays = world.World::customer(north, "Molkerei Bleibt");
+    world.settle();
+    world.cut(north);
+    world.hand_over(world.customer, kSouth);
+    while (world.engine().carry_on() > 0) {
+    }
+    world.pass(3'600'000);
+    expect(north.edit(leak).set(&Complaint::description, "zu spät").save());
+    const Id<Complaint> late = north.capture(a_complaint(world.customer, "auch zu spät"));
+    const Id<Complaint> fine = north.capture(a_complaint(stays));
+    world.heal_and_settle();
+    CHECK(north.store->status(fine).state == SyncState::confirmed);
+    for (const RecordId& id : {RecordId(leak), RecordId(late)}) {
+        const RecordStatus status = north.store->status(id);
+        CHECK(status.state != SyncState::confirmed);
+        REQUIRE(status.reasons.size() == 1);
+        CHECK(status.reasons[0].code == "not_in_scope");
+    }
+    std::string unsent;
+    north.store->export_records(nullptr, true, [&](const std::string& json) { unsent += json; });
+    CHECK(unsent.find("auch zu spät") != std::string::npos);
+    CHECK(unsent.find("\"zu spät\"") != std::string::npos);
+    CHECK(south.read(leak).description.text().empty());
+    CHECK_FALSE(south.store->find(late));
+    CHECK(north.store->overview().unreceived_since);
+}
+
+namespace {
+
+void merge_customers(Device& office, const RecordId& lost, const RecordId& into) {
+    expect(office.store->request_state(lost, "merged", "", {{"merged_into", into.text()}}));
+}
+
+std::set<std::string> live(World& world, const RecordId& id, const char* field) {
+    std::set<std::string> values;
+    const RecordState state = world.server_state(id);
+    if (const auto at = state.fields.find(kind_of<Customer>().field(field)->number);
+        at != state.fields.end())
+        for (const LiveValue& l : at->second.live) values.insert(*l.value.text());
+    return values;
+}
+
+RecordId root_of(World& world, const RecordId& id) {
+    return world.storage().begin_read()->record("default", id)->root;
+}
+
+}  // namespace
+
+TEST_CASE("every later edit of a merged customer goes to the one it was merged into") {
+    Territories world;
+    Device& north = world.north;
+    Device& office = world.device("M1", Role::mgr, {"territory/*"});
+    const Id<Customer> lost = world.customer;
+    Customer other;
+    other.name = "Molkerei Nord GmbH";
+    other.phone = "+492421100";
+    const Id<Customer> kept = north.capture(other);
+    const Id<Complaint> before = north.capture(a_complaint(lost));
+    world.settle();
+    world.cut(north);
+    expect(north.edit(lost)
+               .set(&Customer::phone, "+492421555")
+               .set(&Customer::remarks, "nur vormittags")
+               .save());
+    const Id<Complaint> after = north.capture(a_complaint(lost, "Naht offen"));
+    merge_customers(office, lost, kept);
+    world.settle();
+    REQUIRE(office.read(lost).state == CustomerState::merged);
+    world.heal_and_settle();
+
+    CHECK(live(world, kept, "phone") == std::set<std::string>{"+492421100", "+492421555"});
+    CHECK(live(world, lost, "phone").empty());
+    CHECK(office.read(kept).remarks.text() == "nur vormittags");
+    REQUIRE(north.store->conflicts().size() == 1);
+    CHECK(north.store->conflicts()[0].record == RecordId(kept));
+    CHECK_FALSE(north.read(lost).phone == "+492421555");
+    for (const Id<Complaint>& each : {before, after}) {
+        CHECK(root_of(world, each) == RecordId(kept));
+        CHECK(office.read(each).customer_id == lost);
+    }
+    expect(north.store->resolve(north.store->conflicts()[0].id, Keep::mine));
+    world.settle();
+    CHECK(live(world, kept, "phone") == std::set<std::string>{"+492421555"});
+
+    // Again and again, and with both in one bundle.
+    expect(north.edit(lost).set(&Customer::website, "https://a.example").save());
+    expect(north.edit(lost).set(&Customer::website, "https://b.example").save());
+    Bundling both = north.store->bundle();
+    both.change(north.edit(lost).set(&Customer::industry, "10.51"));
+    both.change(north.edit(kept).set(&Customer::industry, "10.52"));
+    expect(both.save());
+    world.settle();
+    CHECK(live(world, kept, "website") == std::set<std::string>{"https://b.example"});
+    CHECK(live(world, kept, "industry") == std::set<std::string>{"10.51", "10.52"});
+    world.converged();
+}
+
+TEST_CASE("a customer merged into one of another territory goes there with its records") {
+    Territories world;
+    Device &north = world.north, &south = world.south;
+    Device& office = world.device("M1", Role::mgr, {"territory/*"});
+    const Id<Customer> lost = world.customer;
+    const Id<Customer> kept = world.World::customer(south, "Molkerei Süd");
+    const Id<Customer> third = world.World::customer(south, "Molkerei Ganz Süd");
+    const Id<Complaint> before = north.capture(a_complaint(lost));
+    world.settle();
+    world.cut(north);
+    expect(north.edit(lost).set(&Customer::phone, "+492421555").save());
+    const Id<Complaint> after = north.capture(a_complaint(lost, "Naht offen"));
+    world.pass(60'000);
+    merge_customers(office, lost, kept);
+    world.settle();
+    merge_customers(office, kept, third);
+    world.settle();
+    world.heal_and_settle();
+
+    CHECK(live(world, third, "phone") == std::set<std::string>{"+492421555"});
+    for (const Id<Complaint>& each : {before, after}) {
+        CHECK(root_of(world, each) == RecordId(third));
+        CHECK(south.read(each).customer_id == lost);
+        CHECK_FALSE(north.store->find(each));
+    }
+    CHECK(south.read(lost).merged_into == kept);
+    CHECK_FALSE(north.store->find(lost));
+    CHECK(north.store->departed().size() >= 3);
+
+    Query complaints;
+    complaints.kind = &kind_of<Complaint>();
+    complaints.where = {{"customer_id", Compare::equal, Value(third.raw())}};
+    CHECK(south.store->count(complaints) == 2);
+    complaints.where = {{"customer_id", Compare::equal, Value(lost.raw())}};
+    CHECK(south.store->count(complaints) == 2);
+
+    // Whoever moves takes along what was merged into it.
+    world.hand_over(third, kNorth);
+    world.settle();
+    for (const RecordId& id : {RecordId(lost), RecordId(kept), RecordId(before), RecordId(after)})
+        CHECK(world.server_state(id).scope == kNorth);
+    CHECK(north.read(after).verbatim == "Naht offen");
+    const auto refused = world.engine().begin("default", {lost, {}, kSouth});
+    REQUIRE(refused);
+    CHECK(refused->code == "merged");
+    world.converged();
+}

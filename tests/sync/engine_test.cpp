@@ -749,6 +749,38 @@ TEST_CASE_FIXTURE(
     CHECK(phone.has.size() == 6);
 }
 
+TEST_CASE_FIXTURE(Centre, "a right in the past ends with the sync that told of the departure") {
+    Phone offline = phone(10, "R17"), told = phone(11, "R17"), stranger = phone(12, "R30");
+    const protocol::Reply created =
+        told.sync({told.bundle({told.customer(kCustomer), told.complaint(kComplaint, kCustomer)})});
+    REQUIRE(verdicts_of(created) == "applied");
+    offline.sync();
+    const auto edit = [](Phone& phone) {
+        return phone.bundle(
+            {phone.change("complaint", kComplaint, false, {{"description", "zwei Paletten"}})});
+    };
+    clock.now_ms += kDayMs;
+    const Bundle before = edit(offline);
+    clock.now_ms += kDayMs;
+    REQUIRE_FALSE(engine.begin("acme", {kCustomer, {}, "territory/B"}));
+    while (engine.carry_on() > 0) {
+    }
+    clock.now_ms += kDayMs;
+    CHECK(verdicts_of(offline.sync({before})) == "applied");
+    told.sync();
+    clock.now_ms -= 2 * kDayMs;  // a device's clock set back gives no rights
+    const Bundle pretended = edit(told);
+    clock.now_ms += 2 * kDayMs;
+    CHECK(verdicts_of(told.sync({pretended})) == "review not_in_scope");
+
+    Phone south = phone(13, "R23", Role::rep, {"territory/B"});
+    const RecordId theirs = id_of(77);
+    REQUIRE(verdicts_of(south.sync({south.bundle({south.customer(theirs)})})) == "applied");
+    CHECK(verdicts_of(stranger.sync({stranger.bundle(
+              {stranger.change("customer", theirs, false, {{"phone", "+4930123456"}})})})) ==
+          "refused not_in_scope");
+}
+
 TEST_CASE_FIXTURE(Centre, "a contact of another customer is not taken") {
     Phone phone = this->phone(10, "R17");
     const RecordId contact = id_of(20);
