@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "model/refusals.hpp"
 #include "model/validation.hpp"
 
 namespace rapport {
@@ -125,7 +126,7 @@ std::string unknown_content(const Content& content) {
 /// nesting that is too deep, an object that names a key twice, or a text that is no JSON.
 class Scan : public nlohmann::json_sax<Json> {
 public:
-    const char* fault = nullptr;
+    std::optional<RefusalCode> fault;
 
     bool null() override { return true; }
     bool boolean(bool) override { return true; }
@@ -154,7 +155,7 @@ private:
         keys_.pop_back();
         return true;
     }
-    bool stop(const char* code) {
+    bool stop(RefusalCode code) {
         if (!fault) fault = code;
         return false;
     }
@@ -164,22 +165,21 @@ private:
 /// The tree of a text from outside, or the code of what is wrong with it.
 struct Read {
     Json tree;
-    const char* fault = nullptr;
+    std::optional<RefusalCode> fault{};
 };
 Read read(std::string_view text) {
     Scan scan;
     if (!Json::sax_parse(text, &scan))
-        return {nullptr, scan.fault ? scan.fault : refusal_code::kNotJson};
-    return {Json::parse(text, nullptr, false), nullptr};
+        return {nullptr, scan.fault.value_or(RefusalCode(refusal_code::kNotJson))};
+    return {Json::parse(text, nullptr, false)};
 }
 
-std::string sentence_of(const std::string& code) {
-    if (code == refusal_code::kTooLarge)
-        return "is longer than " + std::to_string(kJsonBytesMax) + " bytes";
-    if (code == refusal_code::kTooDeep)
-        return "is nested deeper than " + std::to_string(kJsonDepthMax) + " levels";
-    if (code == refusal_code::kDuplicateKey) return "names a key twice in one object";
-    return "is not JSON in UTF-8";
+/// What the sentence of a fault is filled with.
+std::vector<std::string> parameters_of(RefusalCode fault) {
+    if (fault == refusal_code::kTooLarge) return {std::to_string(kJsonBytesMax)};
+    if (fault == refusal_code::kTooDeep) return {std::to_string(kJsonDepthMax)};
+    if (fault == refusal_code::kDuplicateKey) return {"object"};
+    return {};
 }
 
 /// A name from outside may hold anything; only what looks like a name is repeated.
@@ -222,30 +222,29 @@ public:
         switch (type.shape) {
             case Shape::boolean:
                 if (json.is_boolean()) return Value(std::int64_t{json.get<bool>()});
-                return miss(name, "takes true or false");
+                return mistyped(name, "boolean");
             case Shape::integer:
                 if (json.is_string()) return scalar(type, name, json.get_ref<const std::string&>());
                 // Whole numbers beyond 64 bits reach us as floating point.
-                if (!json.is_number_integer())
-                    return miss(name, "takes a whole number, or its digits as a text");
+                if (!json.is_number_integer()) return mistyped(name, "digits");
                 if (json.is_number_unsigned() && json.get<std::uint64_t>() > INT64_MAX)
-                    return miss(name, "takes a whole number of 64 bits", refusal_code::kOutOfRange);
+                    return miss(name, refusal_code::kOutOfRange, {"bits"});
                 return Value(json.get<std::int64_t>());
             case Shape::group:
                 if (json.is_object()) return group(type, name, json);
-                return miss(name, "takes an object of its parts");
+                return mistyped(name, "object");
             case Shape::instant:
                 if (json.is_string()) return scalar(type, name, json.get_ref<const std::string&>());
-                return miss(name, "takes a text with a time");
+                return mistyped(name, "instant_text");
             case Shape::reference:
                 if (json.is_string()) return scalar(type, name, json.get_ref<const std::string&>());
-                return miss(name, "takes a text with the id of a record");
+                return mistyped(name, "reference_text");
             case Shape::text:
             case Shape::code:
                 if (json.is_string()) return Value(json.get_ref<const std::string&>());
-                return miss(name, "takes a text");
+                return mistyped(name, "text");
         }
-        return miss(name, "has a type this version does not know");
+        return miss(name, refusal_code::kWrongType);
     }
 
     /// A value from plain text; groups have no such form.
@@ -254,16 +253,13 @@ public:
         switch (type.shape) {
             case Shape::boolean:
                 if (text == "true" || text == "false") return Value(std::int64_t{text == "true"});
-                return miss(name, "takes true or false");
+                return mistyped(name, "boolean");
             case Shape::integer:
                 if (const auto number = whole_number<std::int64_t>(text)) return Value(*number);
-                return miss(name, "takes a whole number");
+                return mistyped(name, "integer");
             case Shape::instant:
                 if (const auto instant = Instant::parse(text)) return Value(instant->packed());
-                return miss(name,
-                            "takes a time as in RFC 3339 with its offset, for example "
-                            "2026-03-02T09:30:00+01:00",
-                            refusal_code::kMalformed);
+                return miss(name, refusal_code::kMalformed, {"instant"});
             case Shape::reference:
                 return reference(name, text);
             case Shape::text:
@@ -272,8 +268,7 @@ public:
             case Shape::group:
                 break;
         }
-        return miss(name,
-                    "is a group; name the part to set, for example " + first_part(type, name));
+        return miss(name, refusal_code::kWrongType, {"part", first_part(type, name)});
     }
 
     std::optional<Content> elements(const Field& field, std::string_view text) {
@@ -294,10 +289,14 @@ public:
         return in_order(std::move(content));
     }
 
-    std::nullopt_t miss(const std::string& name, const std::string& predicate,
-                        const char* code = refusal_code::kWrongType) {
-        out_.push_back({record_, name, code, "`" + name + "` " + predicate + "."});
+    std::nullopt_t miss(const std::string& name, RefusalCode code,
+                        std::vector<std::string> parameters = {}) {
+        out_.push_back(refusal(record_, name, code, std::move(parameters)));
         return std::nullopt;
+    }
+    /// The value is of another type; `form` says what the field takes.
+    std::nullopt_t mistyped(const std::string& name, const char* form) {
+        return miss(name, refusal_code::kWrongType, {form});
     }
 
 private:
@@ -322,13 +321,10 @@ private:
         if (!text.empty() && text.front() == '@') {
             if (const auto id = resolve_ ? resolve_(text.substr(1)) : std::nullopt)
                 return Value(id->raw());
-            return miss(name, "refers to a record that is not known",
-                        refusal_code::kUnknownReference);
+            return miss(name, refusal_code::kUnknownReference);
         }
         if (const auto id = RecordId::parse(text)) return Value(id->raw());
-        return miss(name,
-                    "takes the id of a record (36 characters) or a reference that begins with @",
-                    refusal_code::kMalformed);
+        return miss(name, refusal_code::kMalformed, {"reference"});
     }
 
     std::optional<Value> group(const TypeInfo& type, const std::string& name, const Json& json) {
@@ -339,8 +335,7 @@ private:
                 type.parts.begin(), type.parts.end(),
                 [&, &sought = part_name](const PartInfo& p) { return p.name == sought; });
             if (part == type.parts.end()) {
-                miss(name + "." + name_shown(part_name), "is not a part of this group",
-                     refusal_code::kUnknownPart);
+                miss(name + "." + name_shown(part_name), refusal_code::kUnknownPart, {"group"});
                 sound = false;
             } else if (!part_json.is_null()) {
                 auto value = this->value(part->type, name + "." + part_name, part_json);
@@ -372,7 +367,7 @@ private:
     }
 
     std::optional<Content> set(const Field& field, const Json& json) {
-        if (!json.is_array()) return miss(field.name, "takes an array of its elements");
+        if (!json.is_array()) return mistyped(field.name, "array");
         Content content;
         bool sound = true;
         for (const Json& element : json) {
@@ -385,7 +380,7 @@ private:
     }
 
     std::optional<Content> map(const Field& field, const Json& json) {
-        if (!json.is_object()) return miss(field.name, "takes an object of its keys");
+        if (!json.is_object()) return mistyped(field.name, "keys");
         Content content;
         bool sound = true;
         for (const auto& [key, element] : json.items()) {
@@ -404,7 +399,7 @@ private:
         const bool texts = json.size() == 1 && list != json.end() && list->is_array() &&
                            std::all_of(list->begin(), list->end(),
                                        [](const Json& text) { return text.is_string(); });
-        if (!texts) return miss(field.name, "takes a text, or {\"siblings\":[...]} with texts");
+        if (!texts) return mistyped(field.name, "siblings");
         Content content;
         for (const Json& text : *list)
             content.push_back({"", Value(text.get_ref<const std::string&>())});
@@ -482,7 +477,7 @@ std::optional<Content> content_from_json(const Field& field, std::string_view js
     Reader reader(resolve, record, out);
     const Read read_json = read(json);
     if (read_json.fault)
-        return reader.miss(field.name, sentence_of(read_json.fault), read_json.fault);
+        return reader.miss(field.name, *read_json.fault, parameters_of(*read_json.fault));
     return reader.content(field, read_json.tree);
 }
 
@@ -494,8 +489,7 @@ std::optional<Content> content_from_text(const Field& field, std::string_view pa
     if (field.policy == Policy::per_key) {
         if (part.empty()) {
             if (text.empty()) return Content{};
-            return reader.miss(field.name,
-                               "is a map; name the key to set, for example " + field.name + ".key");
+            return reader.miss(field.name, refusal_code::kWrongType, {"key", field.name + ".key"});
         }
         auto value = text.empty() ? Value() : reader.scalar(field.type, named, text);
         if (!value) return std::nullopt;
@@ -503,8 +497,7 @@ std::optional<Content> content_from_text(const Field& field, std::string_view pa
     }
     if (!part.empty()) {
         const auto place = field.is_set() ? std::nullopt : place_of(field, part);
-        if (!place)
-            return reader.miss(named, "is not a part of this field", refusal_code::kUnknownPart);
+        if (!place) return reader.miss(named, refusal_code::kUnknownPart, {"field"});
         Parts parts(field.type.parts.size());
         if (!text.empty()) {
             auto value = reader.scalar(field.type.parts[*place].type, named, text);
@@ -538,26 +531,25 @@ Content over_part(const Field& field, std::string_view part, const Content& show
 ImportLine parse_import_line(std::string_view json, const ResolveReference& resolve) {
     ImportLine line;
     Reader reader(resolve, line.record.id, line.refusals);
-    const auto refuse_line = [&](const char* code, const std::string& sentence) {
-        line.refusals.push_back({line.record.id, "", code, sentence});
-    };
-    const Read read_json =
-        json.size() > kJsonBytesMax ? Read{nullptr, refusal_code::kTooLarge} : read(json);
+    const Read read_json = json.size() > kJsonBytesMax
+                               ? Read{nullptr, RefusalCode(refusal_code::kTooLarge)}
+                               : read(json);
     const Json& tree = read_json.tree;
     if (read_json.fault) {
-        refuse_line(read_json.fault, "The line " + sentence_of(read_json.fault) + ".");
+        std::vector<std::string> parameters = parameters_of(*read_json.fault);
+        parameters.insert(parameters.begin(), "line");
+        reader.miss("", *read_json.fault, std::move(parameters));
         return line;
     }
     if (!tree.is_object()) {
-        refuse_line(refusal_code::kWrongType, "The line is not a JSON object.");
+        reader.mistyped("", "line");
         return line;
     }
     const auto event = tree.find("event");
     line.no_record = (event != tree.end() && *event == "departed") ||
                      (tree.size() == 1 && tree.contains("cursor"));
     if (line.no_record) return line;
-    const auto text_of = [&](const char* name, Format format,
-                             const char* predicate) -> std::string {
+    const auto text_of = [&](const char* name, Format format, const char* form) -> std::string {
         const auto it = tree.find(name);
         if (it == tree.end() || it->is_null()) return {};
         const std::string* text = it->get_ptr<const std::string*>();
@@ -565,7 +557,10 @@ ImportLine parse_import_line(std::string_view json, const ResolveReference& reso
             text && text->size() <= kLineNameMax ? normalised(*text, true) : std::nullopt;
         if (const auto canonical = sound ? canonical_text(format, *sound) : std::nullopt)
             return *canonical;
-        reader.miss(name, predicate, text ? refusal_code::kMalformed : refusal_code::kWrongType);
+        reader.miss(
+            name,
+            text ? RefusalCode(refusal_code::kMalformed) : RefusalCode(refusal_code::kWrongType),
+            {form});
         return {};
     };
 
@@ -575,46 +570,41 @@ ImportLine parse_import_line(std::string_view json, const ResolveReference& reso
         if (id && !id->is_nil())
             line.record.id = *id;
         else
-            reader.miss("id", "takes the id of a record (36 characters)", refusal_code::kMalformed);
+            reader.miss("id", refusal_code::kMalformed, {"id"});
     }
-    line.record.scope = text_of("scope", Format::scope,
-                                "takes a scope: territory/CODE, rep/NAME, policy/ROLE or global");
-    line.ref = text_of("ref", Format::name,
-                       "takes a name of letters, digits, dots, underscores and hyphens");
-    line.bundle = text_of("bundle", Format::line, "takes one line of text");
+    line.record.scope = text_of("scope", Format::scope, "scope");
+    line.ref = text_of("ref", Format::name, "name");
+    line.bundle = text_of("bundle", Format::line, "one_line");
 
     static const std::set<std::string_view> kMembers{"kind",   "id",          "scope",    "ref",
                                                      "bundle", "fields",      "unknown",  "event",
                                                      "author", "received_at", "conflicts"};
     for (const auto& [name, ignored] : tree.items())
         if (kMembers.count(name) == 0)
-            reader.miss(name_shown(name), "is not a member of a line; fields go into `fields`",
-                        refusal_code::kUnknownField);
+            reader.miss(name_shown(name), refusal_code::kUnknownField, {"member"});
 
     const auto kind = tree.find("kind");
     if (kind == tree.end()) {
-        reader.miss("kind", "must be set", refusal_code::kRequired);
+        reader.miss("kind", refusal_code::kRequired);
         return line;
     }
     if (kind->is_string()) line.record.kind = kind_named(kind->get_ref<const std::string&>());
     if (!line.record.kind) {
-        reader.miss("kind", "names no kind of record this version knows",
-                    refusal_code::kUnknownKind);
+        reader.miss("kind", refusal_code::kUnknownKind);
         return line;
     }
     const auto fields = tree.find("fields");
     if (fields == tree.end() || !fields->is_object()) {
         if (fields == tree.end())
-            reader.miss("fields", "must be set", refusal_code::kRequired);
+            reader.miss("fields", refusal_code::kRequired);
         else
-            reader.miss("fields", "takes an object of the record's fields");
+            reader.mistyped("fields", "fields");
         return line;
     }
     for (const auto& [name, value] : fields->items()) {
         const Field* field = line.record.kind->field(name);
         if (!field) {
-            reader.miss(name_shown(name), "is not a field of `" + line.record.kind->name + "`",
-                        refusal_code::kUnknownField);
+            reader.miss(name_shown(name), refusal_code::kUnknownField, {line.record.kind->name});
             continue;
         }
         auto content = reader.content(*field, value);

@@ -10,6 +10,7 @@
 
 #include "rapport/error.hpp"
 #include "rapport/record.hpp"
+#include "rapport/refusal.hpp"
 
 /// The canonical JSON of a record (core/FORMAT.md): one line, keys in the order of the kind's list.
 namespace rapport {

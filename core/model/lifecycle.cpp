@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "model/refusals.hpp"
+
 namespace rapport {
 namespace {
 
@@ -41,20 +43,6 @@ std::string_view other_stands(const TransitionFacts& f) {
 std::string_view same_customer(const TransitionFacts& f) {
     if (const auto code = other_stands(f); !code.empty()) return code;
     return f.other->value("customer_id") == f.subject->value("customer_id") ? "" : "other_customer";
-}
-
-std::string_view sentence_of(std::string_view code) {
-    if (code == "customer_not_told") return "The customer has not been told yet.";
-    if (code == "customer_unhappy") return "The customer is unhappy with the answer.";
-    if (code == "too_late") return "It was answered more than 180 days ago; capture a new one.";
-    if (code == "reason_missing") return "This change of state needs a reason.";
-    if (code == "note_missing") return "Add a note that answers the question first.";
-    if (code == "other_unknown") return "The record to merge it into is not known.";
-    if (code == "merged_with_itself") return "A record is not merged into itself.";
-    if (code == "other_is_merged")
-        return "The record named is merged itself; name the one it went into.";
-    if (code == "other_customer") return "Records of different customers are not merged.";
-    return "The change of state is not possible now.";
 }
 
 // ---- the machines
@@ -218,8 +206,17 @@ std::string names_of(Roles roles) {
     return out;
 }
 
-StateDecision refuse(std::string_view code, std::string sentence) {
-    return {StateVerdict::refused, std::string(code), std::move(sentence), nullptr};
+StateDecision refuse(RefusalCode code, std::vector<std::string> parameters = {}) {
+    std::string english = sentence_of(code.text(), {}, parameters, Language::english);
+    return {StateVerdict::refused, std::string(code.text()), std::move(english),
+            std::move(parameters), nullptr};
+}
+
+/// The code of a guard.
+StateDecision turned_down(std::string_view code) {
+    std::string english = sentence_of(code, {}, {}, Language::english);
+    if (english.empty()) english = "The change of state is not possible now.";
+    return {StateVerdict::refused, std::string(code), std::move(english), {}, nullptr};
 }
 
 }  // namespace
@@ -236,43 +233,36 @@ StateDecision judge(const Lifecycle& lifecycle, const TransitionFacts& facts, st
     const std::string_view from =
         state && !state->empty() ? std::string_view(*state) : lifecycle.initial;
     if (from == to)
-        return {StateVerdict::already_there, {}, "It is `" + std::string(to) + "` already.", {}};
+        return {
+            StateVerdict::already_there, {}, "It is `" + std::string(to) + "` already.", {}, {}};
 
     const auto* stored = facts.subject->value("state_version").integer();
     const std::int64_t version = stored ? *stored : kFirstStateVersion;
     if (expected_version != version)
-        return refuse("stale_version", "It has become `" + std::string(from) +
-                                           "` in the meantime (version " + std::to_string(version) +
-                                           ", not " + std::to_string(expected_version) + ").");
+        return refuse("stale_version", {std::string(from), std::to_string(version),
+                                        std::to_string(expected_version)});
 
     const auto t = std::find_if(
         lifecycle.transitions.begin(), lifecycle.transitions.end(),
         [&](const Transition& candidate) { return candidate.from == from && candidate.to == to; });
     if (t == lifecycle.transitions.end())
-        return refuse("no_such_transition", "There is no way from `" + std::string(from) +
-                                                "` to `" + std::string(to) + "`.");
+        return refuse("no_such_transition", {std::string(from), std::string(to)});
     if (!t->who.contains(role))
-        return refuse("not_your_role", "The way from `" + std::string(from) + "` to `" +
-                                           std::string(to) + "` is open to " + names_of(t->who) +
-                                           ", not to " + std::string(name_of(role)) + ".");
-    if (t->needs_reason && facts.reason.empty())
-        return refuse("reason_missing", std::string(sentence_of("reason_missing")));
+        return refuse("not_your_role", {std::string(from), std::string(to), names_of(t->who),
+                                        std::string(name_of(role))});
+    if (t->needs_reason && facts.reason.empty()) return refuse("reason_missing");
     for (const std::string_view name : t->needs)
         if (!brought(facts, *t, name) && facts.subject->shown(name).empty())
-            return refuse("field_missing", "`" + std::string(name) + "` must be set first.");
+            return refuse("field_missing", {std::string(name)});
     for (const std::string_view name : t->brings)
         if (!brought(facts, *t, name))
-            return refuse("field_missing",
-                          "The request must come with `" + std::string(name) + "`.");
+            return refuse("field_missing", {"brought", std::string(name)});
     if (facts.fields)
         for (const auto& [name, text] : *facts.fields)
-            if (!holds(t->sets, name))
-                return refuse("field_not_settable",
-                              "`" + name + "` is not set by this change of state.");
+            if (!holds(t->sets, name)) return refuse("field_not_settable", {name});
     if (t->guard && !facts.only_asking)
-        if (const std::string_view code = t->guard(facts); !code.empty())
-            return refuse(code, std::string(sentence_of(code)));
-    return {StateVerdict::accepted, {}, {}, &*t};
+        if (const std::string_view code = t->guard(facts); !code.empty()) return turned_down(code);
+    return {StateVerdict::accepted, {}, {}, {}, &*t};
 }
 
 }  // namespace rapport

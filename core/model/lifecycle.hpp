@@ -59,9 +59,10 @@ const Lifecycle* lifecycle_of(const Kind& kind);
 enum class StateVerdict : std::uint8_t { accepted, refused, already_there };
 struct StateDecision {
     StateVerdict verdict = StateVerdict::accepted;
-    std::string code;  ///< of a refusal: no_such_transition, stale_version, no_such_transition,
-                       ///< not_your_role, reason_missing, ...
-    std::string sentence;
+    std::string code;      ///< of a refusal: no_such_transition, stale_version, no_such_transition,
+                           ///< not_your_role, reason_missing, ...
+    std::string sentence;  ///< English
+    std::vector<std::string> parameters{};   ///< what the sentences of the code are filled with
     const Transition* transition = nullptr;  ///< when accepted
 };
 

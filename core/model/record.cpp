@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rapport/record.hpp"
 
+#include <algorithm>
+
 #include "rapport/error.hpp"
 
 namespace rapport {
@@ -12,6 +14,48 @@ std::string detail::joined(const std::vector<std::string>& siblings) {
         out += s;
     }
     return out;
+}
+
+namespace {
+
+// The texts of a value, one after the other: a person's name is a group.
+void append_texts(const Value& value, std::string& out) {
+    if (const std::string* text = value.text()) out.append(out.empty() ? "" : " ").append(*text);
+    if (const Parts* parts = value.parts())
+        for (const Value& part : *parts) append_texts(part, out);
+}
+
+std::string shortened(std::string text) {
+    constexpr std::size_t kCharactersMax = 80;
+    std::size_t characters = 0, cut = 0;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if ((static_cast<unsigned char>(text[i]) & 0xC0U) == 0x80U) continue;
+        if (characters == kCharactersMax - 1) cut = i;
+        if (++characters > kCharactersMax) return text.substr(0, cut) + "\u2026";
+    }
+    return text;
+}
+
+}  // namespace
+
+std::string title(const Record& record) {
+    for (const std::string_view name : {"name", "title", "verbatim", "need", "summary", "text",
+                                        "description", "product_text", "code"}) {
+        const Field* field = record.kind->field(name);
+        if (!field || field->type.shape == Shape::reference) continue;
+        std::string words;
+        for (const Item& item : record.shown(name)) append_texts(item.value, words);
+        std::replace_if(
+            words.begin(), words.end(), [](char c) { return c == '\n' || c == '\t'; }, ' ');
+        if (!words.empty()) return shortened(std::move(words));
+    }
+    std::string words = record.kind->name;
+    if (const std::int64_t* time = record.value(record.kind->time).integer()) {
+        std::string minute = Instant::unpack(*time).rfc3339().substr(0, 16);
+        std::replace(minute.begin(), minute.end(), 'T', ' ');
+        words += " " + minute;
+    }
+    return words;
 }
 
 const Content& Record::shown(std::string_view field) const {

@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <memory>
 
+#include "model/refusals.hpp"
+
 namespace rapport {
 namespace {
 
@@ -129,23 +131,23 @@ std::string_view trimmed(std::string_view text) {
     return begin < end ? text.substr(begin, end - begin) : std::string_view();
 }
 
-/// Null if the text is sound, else the code of the refusal.
-const char* unsound(std::string_view text, bool single_line) {
+/// Nothing if the text is sound, else the code of the refusal.
+std::optional<RefusalCode> unsound(std::string_view text, bool single_line) {
     int marks = 0;
     utf8proc_int32_t c = 0;
     for (std::size_t i = 0; i < text.size();) {
         const utf8proc_ssize_t size = code_point_at(text, i, c);
-        if (size <= 0) return refusal_code::kNotUtf8;
+        if (size <= 0) return RefusalCode(refusal_code::kNotUtf8);
         i += static_cast<std::size_t>(size);
         const bool line_break = c == '\n' || c == '\r' || c == 0x2028 || c == 0x2029;
-        if (single_line && line_break) return refusal_code::kControlCharacter;
+        if (single_line && line_break) return RefusalCode(refusal_code::kControlCharacter);
         if (utf8proc_category(c) == UTF8PROC_CATEGORY_CC && !line_break &&
             (single_line || c != '\t'))
-            return refusal_code::kControlCharacter;
+            return RefusalCode(refusal_code::kControlCharacter);
         marks = utf8proc_get_property(c)->combining_class != 0 ? marks + 1 : 0;
-        if (marks > kMarksInARowMax) return refusal_code::kControlCharacter;
+        if (marks > kMarksInARowMax) return RefusalCode(refusal_code::kControlCharacter);
     }
-    return nullptr;
+    return std::nullopt;
 }
 
 std::string composed(std::string_view text) {
@@ -324,8 +326,8 @@ bool is_scope(std::string_view text) {
 }
 
 struct Misfit {
-    const char* code;
-    const char* wants;  ///< completes "`field` ..."
+    RefusalCode code;
+    const char* form = "";  ///< of a code with several sentences
 };
 
 /// Brings `text` into the stored form; says what is wrong with it if it does not follow the format.
@@ -337,74 +339,64 @@ std::optional<Misfit> misfit(Format format, std::string& text) {
             return std::nullopt;
         case Format::e164:
             if (canonical_phone(text)) return std::nullopt;
-            return Misfit{
-                kMalformed,
-                "must be a phone number in E.164 form: + and 7 to 15 digits, country code first"};
+            return Misfit{kMalformed, "phone"};
         case Format::email:
             if (canonical_email(text)) return std::nullopt;
-            return Misfit{kMalformed, "must be an e-mail address of the form name@domain"};
+            return Misfit{kMalformed, "email"};
         case Format::url:
             if (canonical_url(text)) return std::nullopt;
-            return Misfit{kMalformed, "must be a web address that begins with http:// or https://"};
+            return Misfit{kMalformed, "url"};
         case Format::country:
             text = upper(text);
             if (text.size() == 2 && listed(kCountries, text)) return std::nullopt;
-            return Misfit{kUnknownCountry, "must be a country code of two letters (ISO 3166-1)"};
+            return Misfit{kUnknownCountry};
         case Format::currency:
             text = upper(text);
             if (text.size() == 3 && listed(kCurrencies, text)) return std::nullopt;
-            return Misfit{kUnknownCurrency, "must be a currency code of three letters (ISO 4217)"};
+            return Misfit{kUnknownCurrency};
         case Format::language:
             if (canonical_language(text)) return std::nullopt;
-            return Misfit{kMalformed, "must be a language tag (BCP 47), for example de-AT"};
+            return Misfit{kMalformed, "language"};
         case Format::gtin:
             text = without(text, " -");
             if (!all_of(text, is_digit) ||
                 (text.size() != 8 && (text.size() < 12 || text.size() > 14)))
-                return Misfit{kMalformed, "must be a GTIN of 8, 12, 13 or 14 digits"};
-            if (!check_digit_fits(text))
-                return Misfit{kGtinCheckDigit, "is not a GTIN: its check digit does not fit"};
+                return Misfit{kMalformed, "gtin"};
+            if (!check_digit_fits(text)) return Misfit{kGtinCheckDigit};
             text.insert(0, 14 - text.size(), '0');
             return std::nullopt;
         case Format::gln:
             text = without(text, " -");
-            if (!all_of(text, is_digit) || text.size() != 13)
-                return Misfit{kMalformed, "must be a GLN of 13 digits"};
-            if (!check_digit_fits(text))
-                return Misfit{kGlnCheckDigit, "is not a GLN: its check digit does not fit"};
+            if (!all_of(text, is_digit) || text.size() != 13) return Misfit{kMalformed, "gln"};
+            if (!check_digit_fits(text)) return Misfit{kGlnCheckDigit};
             return std::nullopt;
         case Format::vat_id:
             if (canonical_vat_id(text)) return std::nullopt;
-            return Misfit{kMalformed,
-                          "must be a VAT number: country letters and 2 to 13 letters or digits"};
+            return Misfit{kMalformed, "vat_id"};
         case Format::nace:
             if (canonical_nace(text)) return std::nullopt;
-            return Misfit{kMalformed, "must be a NACE code, for example C28.41"};
+            return Misfit{kMalformed, "nace"};
         case Format::unit:
             text = upper(text);
             if ((text.size() == 2 || text.size() == 3) && all_of(text, is_alnum))
                 return std::nullopt;
-            return Misfit{
-                kMalformed,
-                "must be a unit code of UN/ECE Recommendation 20, for example KGM or H87"};
+            return Misfit{kMalformed, "unit"};
         case Format::sha256:
             text = lower(text);
             if (text.size() == 64 && all_of(text, is_hex)) return std::nullopt;
-            return Misfit{kMalformed, "must be a SHA-256 of 64 hexadecimal digits"};
+            return Misfit{kMalformed, "sha256"};
         case Format::media_type:
             text = lower(text);
             if (is_media_type(text)) return std::nullopt;
-            return Misfit{kMalformed, "must be a media type, for example image/jpeg"};
+            return Misfit{kMalformed, "media_type"};
         case Format::scope:
             if (is_scope(text)) return std::nullopt;
-            return Misfit{kMalformed,
-                          "must be a scope: territory/CODE, rep/NAME, policy/ROLE or global"};
+            return Misfit{kMalformed, "scope"};
         case Format::name:
             if (is_name(text)) return std::nullopt;
-            return Misfit{kMalformed,
-                          "must be a code of letters, digits, dot, underscore and hyphen"};
+            return Misfit{kMalformed, "name"};
     }
-    return Misfit{kMalformed, "has a format this version does not know"};
+    return Misfit{kMalformed};
 }
 
 // ---- values
@@ -413,29 +405,30 @@ struct Findings {
     const RecordId& record;
     std::vector<Refusal>& out;
 
-    void add(const std::string& field, const char* code, const std::string& predicate) {
-        out.push_back({record, field, code, "`" + field + "` " + predicate + "."});
+    void add(const std::string& field, RefusalCode code, std::vector<std::string> parameters = {}) {
+        out.push_back(refusal(record, field, code, std::move(parameters)));
     }
 };
 
+/// The form of `wrong_type` for what a type takes.
 const char* wanted(const TypeInfo& type) {
     switch (type.shape) {
         case Shape::boolean:
-            return "takes true or false";
+            return "boolean";
         case Shape::integer:
-            return "takes a whole number";
+            return "integer";
         case Shape::text:
-            return "takes a text";
+            return "text";
         case Shape::code:
-            return "takes a code";
+            return "code";
         case Shape::instant:
-            return "takes a time";
+            return "instant";
         case Shape::reference:
-            return "takes the id of a record";
+            return "reference";
         case Shape::group:
-            return "takes a group of parts";
+            return "group";
     }
-    return "takes another type of value";
+    throw Error(ErrorCode::internal, "a type has a shape that is none");
 }
 
 void check_typed(const TypeInfo& type, const std::string& name, Value& value, Findings& findings);
@@ -443,9 +436,8 @@ void check_typed(const TypeInfo& type, const std::string& name, Value& value, Fi
 void check_integer(const TypeInfo& type, const std::string& name, std::int64_t number,
                    Findings& findings) {
     if (number < type.min || number > type.max)
-        findings.add(
-            name, refusal_code::kOutOfRange,
-            "must be from " + std::to_string(type.min) + " to " + std::to_string(type.max));
+        findings.add(name, refusal_code::kOutOfRange,
+                     {std::to_string(type.min), std::to_string(type.max)});
 }
 
 void check_instant(const std::string& name, std::int64_t packed, Findings& findings) {
@@ -453,29 +445,28 @@ void check_instant(const std::string& name, std::int64_t packed, Findings& findi
     const std::int64_t local_ms = instant.at.time_since_epoch().count() +
                                   std::chrono::duration_cast<Milliseconds>(instant.offset).count();
     if (local_ms < 0 || local_ms > kLocalMsMax || instant.offset.count() < -1023)
-        findings.add(name, refusal_code::kOutOfRange, "must be a time in the years 1970 to 9999");
+        findings.add(name, refusal_code::kOutOfRange, {"instant"});
 }
 
 void check_text(const TypeInfo& type, const std::string& name, Value& value, Findings& findings) {
     const bool single_line = type.format != Format::any;
-    if (const char* code = unsound(*value.text(), single_line)) {
-        const bool utf8 = std::string_view(code) != refusal_code::kNotUtf8;
-        return findings.add(
-            name, code,
-            !utf8         ? "must be text in UTF-8"
-            : single_line ? "must be one line without control characters"
-                          : "must not hold control characters other than line breaks and tabs");
+    if (const auto code = unsound(*value.text(), single_line)) {
+        std::vector<std::string> form;
+        if (single_line && *code == refusal_code::kControlCharacter) form = {"line"};
+        return findings.add(name, *code, std::move(form));
     }
     std::string text = cleaned(*value.text(), single_line);
     if (text.empty()) {
         value = Value();
         return;
     }
-    if (const auto wrong = misfit(type.format, text))
-        return findings.add(name, wrong->code, wrong->wants);
+    if (const auto wrong = misfit(type.format, text)) {
+        std::vector<std::string> form;
+        if (*wrong->form != '\0') form = {wrong->form};
+        return findings.add(name, wrong->code, std::move(form));
+    }
     if (code_points(text) > type.max)
-        return findings.add(name, refusal_code::kTooLong,
-                            "takes at most " + std::to_string(type.max) + " characters");
+        return findings.add(name, refusal_code::kTooLong, {std::to_string(type.max)});
     value = Value(std::move(text));
 }
 
@@ -485,25 +476,21 @@ void check_code(const TypeInfo& type, const std::string& name, Value& value, Fin
         value = Value();
     } else if (type.codes.empty()) {
         if (!is_name(code))
-            findings.add(name, refusal_code::kMalformed,
-                         "must be a code of letters, digits, dot, underscore and hyphen");
+            findings.add(name, refusal_code::kMalformed, {"name"});
         else if (code_points(code) > type.max)
-            findings.add(name, refusal_code::kTooLong,
-                         "takes at most " + std::to_string(type.max) + " characters");
+            findings.add(name, refusal_code::kTooLong, {std::to_string(type.max)});
     } else if (std::find(type.codes.begin(), type.codes.end(), code) == type.codes.end()) {
         std::string known;
         for (const std::string_view c : type.codes)
             known.append(known.empty() ? "" : ", ").append(c);
-        findings.add(name, refusal_code::kUnknownCode, "must be one of: " + known);
+        findings.add(name, refusal_code::kUnknownCode, {known});
     }
 }
 
 void check_group(const TypeInfo& type, const std::string& name, Value& value, Findings& findings) {
     Parts parts = *value.parts();
     if (parts.size() > type.parts.size())
-        return findings.add(
-            name, refusal_code::kUnknownPart,
-            "has " + std::to_string(type.parts.size()) + " parts, and more were given");
+        return findings.add(name, refusal_code::kUnknownPart, {std::to_string(type.parts.size())});
     parts.resize(type.parts.size());
     for (std::size_t i = 0; i < parts.size(); ++i)
         check_typed(type.parts[i].type, name + "." + std::string(type.parts[i].name), parts[i],
@@ -515,7 +502,7 @@ void check_group(const TypeInfo& type, const std::string& name, Value& value, Fi
     for (std::size_t i = 0; i < parts.size(); ++i)
         if (type.parts[i].required && parts[i].is_null())
             findings.add(name + "." + std::string(type.parts[i].name), refusal_code::kRequired,
-                         "must be set when the group is");
+                         {"group"});
     value = Value(std::move(parts));
 }
 
@@ -548,7 +535,7 @@ void check_typed(const TypeInfo& type, const std::string& name, Value& value, Fi
             if (value.parts()) return check_group(type, name, value, findings);
             break;
     }
-    findings.add(name, refusal_code::kWrongType, wanted(type));
+    findings.add(name, refusal_code::kWrongType, {wanted(type)});
 }
 
 // ---- rules over several fields
@@ -586,37 +573,50 @@ bool is_negative(const Value& minor) { return minor.integer() && *minor.integer(
 struct Rule {
     std::string_view kind;
     const char* field;
-    const char* code;
-    const char* sentence;
+    RefusalCode code;
+    std::vector<std::string> parameters;
     bool (*broken)(const Record& record);
 };
 
-constexpr Rule kRules[] = {
-    {"complaint", "product_id", refusal_code::kProductMissing,
-     "A complaint names its product: `product_id`, or `product_text` when the product is not "
-     "listed.",
+const Rule kRules[] = {
+    {"complaint",
+     "product_id",
+     refusal_code::kProductMissing,
+     {},
      [](const Record& r) { return !is_set(r, "product_id") && !is_set(r, "product_text"); }},
-    {"visit", "ended_at", refusal_code::kEndsBeforeStart,
-     "`ended_at` must not be before `started_at`.",
+    {"visit",
+     "ended_at",
+     refusal_code::kEndsBeforeStart,
+     {"ended_at", "started_at"},
      [](const Record& r) { return runs_backwards(r.value("started_at"), r.value("ended_at")); }},
-    {"visit", "planned", refusal_code::kEndsBeforeStart,
-     "`planned.to` must not be before `planned.from`.",
+    {"visit",
+     "planned",
+     refusal_code::kEndsBeforeStart,
+     {"planned.to", "planned.from"},
      [](const Record& r) {
          return runs_backwards(part_of(r, "planned", "from"), part_of(r, "planned", "to"));
      }},
-    {"visit", "purpose", refusal_code::kPurposeMissing,
-     "`purpose` must hold at least one purpose once the visit is closed or has a result.",
+    {"visit",
+     "purpose",
+     refusal_code::kPurposeMissing,
+     {},
      [](const Record& r) {
          return (holds(r, "state", "closed") || is_set(r, "result")) && !is_set(r, "purpose");
      }},
-    {"visit", "result", refusal_code::kResultMissing,
-     "`result` must be set once the visit is closed.",
+    {"visit",
+     "result",
+     refusal_code::kResultMissing,
+     {},
      [](const Record& r) { return holds(r, "state", "closed") && !is_set(r, "result"); }},
-    {"product_talk", "deal_value", refusal_code::kNegativeAmount,
-     "`deal_value` must not be below zero.",
+    {"product_talk",
+     "deal_value",
+     refusal_code::kNegativeAmount,
+     {},
      [](const Record& r) { return is_negative(part_of(r, "deal_value", "minor")); }},
-    {"product_wish", "deal_at_stake", refusal_code::kNegativeAmount,
-     "`deal_at_stake` must not be below zero.",
+    {"product_wish",
+     "deal_at_stake",
+     refusal_code::kNegativeAmount,
+     {},
      [](const Record& r) { return is_negative(part_of(r, "deal_at_stake", "minor")); }},
 };
 
@@ -648,11 +648,9 @@ void check_content(const Field& field, const RecordId& record, Content& content,
                    const Limits& limits, std::vector<Refusal>& out) {
     Findings findings{record, out};
     const bool several = field.is_keyed() || field.policy == Policy::keep_both;
-    if (!several && content.size() > 1)
-        findings.add(field.name, refusal_code::kTooMany, "takes one value");
+    if (!several && content.size() > 1) findings.add(field.name, refusal_code::kTooMany, {"one"});
     if (several && content.size() > limits.set_elements_max) {
-        findings.add(field.name, refusal_code::kTooMany,
-                     "takes at most " + std::to_string(limits.set_elements_max) + " elements");
+        findings.add(field.name, refusal_code::kTooMany, {std::to_string(limits.set_elements_max)});
         return;
     }
     for (Item& item : content) {
@@ -662,9 +660,7 @@ void check_content(const Field& field, const RecordId& record, Content& content,
         } else if (field.policy != Policy::per_key) {
             item.key.clear();
         } else if (!is_name(item.key) || code_points(item.key) > kKeyMax) {
-            findings.add(field.name, refusal_code::kMalformedKey,
-                         "has keys of letters, digits, dot, underscore and hyphen, at most " +
-                             std::to_string(kKeyMax) + " characters");
+            findings.add(field.name, refusal_code::kMalformedKey, {std::to_string(kKeyMax)});
         }
     }
     if (field.policy != Policy::per_key)
@@ -678,7 +674,7 @@ void check_content(const Field& field, const RecordId& record, Content& content,
     if (field.policy == Policy::add_wins)
         content.erase(std::unique(content.begin(), content.end(), same_key), content.end());
     else if (std::adjacent_find(content.begin(), content.end(), same_key) != content.end())
-        findings.add(field.name, refusal_code::kDuplicateKey, "names a key twice");
+        findings.add(field.name, refusal_code::kDuplicateKey);
 }
 
 void check_record(const Record& record, std::vector<Refusal>& out) {
@@ -689,46 +685,39 @@ void check_record(const Record& record, std::vector<Refusal>& out) {
         // not missing.
         const bool excused = field.policy == Policy::owned || (erased && field.personal);
         if (field.marks.required && !excused && !is_set(record, field.name))
-            findings.add(field.name, refusal_code::kRequired, "must be set");
+            findings.add(field.name, refusal_code::kRequired);
         if (field.type.shape != Shape::reference || record.id.is_nil()) continue;
         for (const Item& item : record.shown(field.name))
             if (item.value.text() && *item.value.text() == record.id.raw())
-                findings.add(field.name, refusal_code::kRefersToItself,
-                             "must not name the record itself");
+                findings.add(field.name, refusal_code::kRefersToItself);
     }
     for (const Rule& rule : kRules)
         if (rule.kind == record.kind->name &&
             !(erased && record.kind->field(rule.field) &&
               record.kind->field(rule.field)->personal) &&
             rule.broken(record))
-            out.push_back({record.id, rule.field, rule.code, rule.sentence});
+            findings.add(rule.field, rule.code, rule.parameters);
 }
 
 void check_writer(const Kind& kind, const Field* field, const RecordId& record, bool create,
                   Role role, std::vector<Refusal>& out) {
     if (role == Role::sys) return;
-    const auto refuse = [&](const std::string& name, const char* code, std::string sentence) {
-        Refusal refusal{record, name, code, std::move(sentence)};
-        if (std::find(out.begin(), out.end(), refusal) == out.end())
-            out.push_back(std::move(refusal));
+    const auto refuse = [&](const std::string& name, RefusalCode code,
+                            std::vector<std::string> parameters = {}) {
+        Refusal found = refusal(record, name, code, std::move(parameters));
+        if (std::find(out.begin(), out.end(), found) == out.end()) out.push_back(std::move(found));
     };
-    const std::string who = "the role " + std::string(name_of(role));
+    const std::string who(name_of(role));
     if (create && !kind.creators.contains(role))
-        refuse("", refusal_code::kNotCreatable,
-               "A `" + kind.name + "` is not created by " + who + ".");
-    if (!create && kind.append_only)
-        return refuse("", refusal_code::kAppendOnly,
-                      "A `" + kind.name + "` is added and never changed.");
+        refuse("", refusal_code::kNotCreatable, {kind.name, who});
+    if (!create && kind.append_only) return refuse("", refusal_code::kAppendOnly, {kind.name});
     if (!field) return;
     if (field->policy == Policy::owned)
-        return refuse(field->name, refusal_code::kNotWritable,
-                      "`" + field->name + "` is written by the server only.");
+        return refuse(field->name, refusal_code::kNotWritable, {"owned"});
     if (!field->marks.writers.contains(role))
-        return refuse(field->name, refusal_code::kNotWritable,
-                      "`" + field->name + "` is not written by " + who + ".");
+        return refuse(field->name, refusal_code::kNotWritable, {who});
     if (!create && field->number < common_field::first_own && field->policy == Policy::write_once)
-        refuse(field->name, refusal_code::kWriteOnce,
-               "`" + field->name + "` is fixed when the record is captured.");
+        refuse(field->name, refusal_code::kWriteOnce);
 }
 
 }  // namespace rapport

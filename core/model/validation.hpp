@@ -11,6 +11,7 @@
 #include "model/state.hpp"
 #include "rapport/error.hpp"
 #include "rapport/record.hpp"
+#include "rapport/refusal.hpp"
 
 /// Rules that device and server share, so that what a device accepts the server does not refuse for
 /// its form.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "model/archive.hpp"
 #include "store/identity.hpp"
 #include "store/schema.hpp"
 
@@ -42,24 +43,39 @@ private:
         std::int64_t bundle;
         Verdict verdict;
         std::vector<Refusal> reasons;
+        bool late;  ///< it was in review, and somebody has decided
     };
 
     void settle_verdicts() {
         std::vector<Judged> judged;
         auto select = db_.prepare(
-            "SELECT id, verdict, reasons FROM bundle WHERE state = ? AND verdict IS NOT NULL ORDER "
-            "BY counter");
-        select.bind(1, static_cast<std::int64_t>(BundleState::frozen));
+            "SELECT id, verdict, reasons, state FROM bundle WHERE state IN (2, 4) AND verdict IS "
+            "NOT NULL ORDER BY counter");
         while (select.step())
             judged.push_back({select.integer(0), static_cast<Verdict>(select.integer(1)),
-                              decode_reasons(select.blob(2))});
+                              decode<std::vector<Refusal>>(select.blob(2)),
+                              static_cast<BundleState>(select.integer(3)) == BundleState::review});
         select.reset();
         for (const Judged& j : judged) {
+            count(j);
             if (j.verdict == Verdict::applied)
                 settle_applied(j.bundle);
+            else if (j.verdict == Verdict::review)
+                keep_for_review(j);
             else
                 give_back(j);
         }
+    }
+
+    void count(const Judged& j) {
+        if (j.verdict == Verdict::review)
+            settled_.review += j.late ? 0 : 1;  // still in review is no news
+        else if (j.late)
+            ++settled_.decided;
+        else if (j.verdict == Verdict::applied)
+            ++settled_.applied;
+        else
+            ++(j.verdict == Verdict::refused ? settled_.refused : settled_.later);
     }
 
     // Its writes join the confirmed state under their dot; what is pending behind it overwrites
@@ -87,7 +103,6 @@ private:
             loaded->row.confirmed_once = true;
         }
         delete_bundle(db_, bundle);
-        ++settled_.applied;
     }
 
     // Most come back with the reply as well: they are saved once, after both.
@@ -137,6 +152,15 @@ private:
                 }
     }
 
+    // The server holds the bundle under its counter, which the verdict of the person will name.
+    void keep_for_review(const Judged& j) {
+        BundleRow row = *load_bundle(db_, j.bundle);
+        row.state = BundleState::review;
+        row.reasons = j.reasons;
+        save_bundle(db_, row);
+        for (const auto& [id, kind] : records_of(db_, j.bundle)) writing_.changed(*kind, id);
+    }
+
     void give_back(const Judged& j) {
         BundleRow row = *load_bundle(db_, j.bundle);
         row.former.push_back({writer_, row.counter});
@@ -144,11 +168,9 @@ private:
         row.reasons = j.reasons;
         if (j.verdict == Verdict::refused) {
             row.state = BundleState::refused;
-            ++settled_.refused;
         } else {
             row.state = BundleState::queued;
             row.later_run = run_;
-            ++settled_.later;
         }
         save_bundle(db_, row);
         for (const auto& [id, kind] : records_of(db_, j.bundle)) writing_.changed(*kind, id);
@@ -268,11 +290,11 @@ private:
 
 void stage(sqlite::Database& db, const Incoming& incoming) {
     for (const IncomingVerdict& v : incoming.verdicts)
-        db.prepare("UPDATE bundle SET verdict = ?, reasons = ? WHERE counter = ? AND state = ?")
+        db.prepare(
+              "UPDATE bundle SET verdict = ?, reasons = ? WHERE counter = ? AND state IN (2, 4)")
             .bind(1, static_cast<std::int64_t>(v.verdict))
-            .bind_blob(2, encode_reasons(v.reasons))
+            .bind_blob(2, encode(v.reasons))
             .bind(3, v.counter)
-            .bind(4, static_cast<std::int64_t>(BundleState::frozen))
             .run();
     for (const RecordState& record : incoming.records) {
         if (incoming.checkpoint)  // it comes after what was staged of it, and is shown at once

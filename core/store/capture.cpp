@@ -6,6 +6,7 @@
 
 #include "model/defaults.hpp"
 #include "model/lifecycle.hpp"
+#include "model/refusals.hpp"
 #include "model/validation.hpp"
 #include "store/identity.hpp"
 #include "store/schema.hpp"
@@ -62,17 +63,16 @@ public:
 
 private:
     bool refused() const { return !captured_.refusals.empty(); }
-    void refuse(const RecordId& record, const std::string& field, const std::string& code,
-                const std::string& sentence) {
-        captured_.refusals.push_back({record, field, code, sentence});
+    void refuse(const RecordId& record, const std::string& field, RefusalCode code,
+                std::vector<std::string> parameters = {}) {
+        captured_.refusals.push_back(refusal(record, field, code, std::move(parameters)));
     }
 
     void load_record(const RecordEdit& edit) {
         Working w{edit, {}, {}};
         if (edit.create) {
             if (w.edit.id.is_nil()) w.edit.id = draw_id();
-            if (kind_holding(db_, w.edit.id))
-                return refuse(w.edit.id, "", "exists", "a record with this id exists already");
+            if (kind_holding(db_, w.edit.id)) return refuse(w.edit.id, "", "exists");
             w.loaded.row.kind = edit.kind;
             w.loaded.row.id = w.edit.id;
             w.loaded.row.confirmed.kind = edit.kind->number;
@@ -80,11 +80,9 @@ private:
             add_defaults(w);
         } else {
             auto loaded = load(db_, edit.id);
-            if (!loaded || loaded->row.status & kRowHidden)
-                return refuse(edit.id, "", "not_found", "there is no such record on this device");
+            if (!loaded || loaded->row.status & kRowHidden) return refuse(edit.id, "", "not_found");
             if (edit.kind && edit.kind != loaded->row.kind)
-                return refuse(edit.id, "", "other_kind",
-                              "the record is a " + loaded->row.kind->name);
+                return refuse(edit.id, "", "other_kind", {loaded->row.kind->name});
             w.edit.kind = loaded->row.kind;
             w.loaded = std::move(*loaded);
             complete_edit(w);
@@ -343,13 +341,12 @@ private:
                 if ((seen.empty() && (!change.write_of(field.number) || own_is_open)) ||
                     options_.resolves)
                     return true;
-                refuse(w.edit.id, field.name, "write_once",
-                       field.name + " cannot be changed once it is captured");
+                refuse(w.edit.id, field.name, "write_once", {"captured"});
                 return false;
             }
             case Policy::absorbing:
                 if (value.integer() && *value.integer() != 0) return true;
-                refuse(w.edit.id, field.name, "absorbing", field.name + " cannot be taken back");
+                refuse(w.edit.id, field.name, "absorbing", {"captured"});
                 return false;
             case Policy::highest:
             case Policy::lowest: {
@@ -358,9 +355,7 @@ private:
                 const bool backwards = field.policy == Policy::highest ? order < 0 : order > 0;
                 if (!backwards || field.marks.lowered_by.contains(role_)) return true;
                 refuse(w.edit.id, field.name, "not_lowerable",
-                       field.name + " can only be " +
-                           (field.policy == Policy::highest ? "raised" : "lowered") +
-                           " by this role");
+                       {field.policy == Policy::highest ? "only_raised" : "only_lowered"});
                 return false;
             }
             default:
@@ -431,16 +426,15 @@ private:
     void check_size() {
         if (working_.size() > limits_.bundle_changes_max)
             refuse({}, "", "too_many_records",
-                   "a bundle may hold " + std::to_string(limits_.bundle_changes_max) +
-                       " records, this one has " + std::to_string(working_.size()));
+                   {"counted", std::to_string(limits_.bundle_changes_max),
+                    std::to_string(working_.size())});
         Bundle bundle;
         for (Working& w : working_)
             bundle.changes.push_back(
                 {w.edit.kind->number, w.edit.id, w.edit.create, {}, own_change(w).writes});
         if (const std::size_t size = encode_bundle(bundle).size(); size > limits_.bundle_bytes_max)
             refuse({}, "", "too_large",
-                   "a bundle may hold " + std::to_string(limits_.bundle_bytes_max) +
-                       " bytes, this one has " + std::to_string(size));
+                   {"bundle", std::to_string(limits_.bundle_bytes_max), std::to_string(size)});
     }
 
     void store() {

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "model/lifecycle.hpp"
+#include "model/refusals.hpp"
 #include "store/capture.hpp"
 #include "store/core.hpp"
 #include "store/identity.hpp"
@@ -81,8 +82,8 @@ std::optional<Conflict> conflict_named(sqlite::Database& db, const std::string& 
     return std::nullopt;
 }
 
-Refusal not_resolvable(const Conflict& c, const std::string& sentence) {
-    return {c.record, c.field->name, "not_resolvable", sentence};
+Refusal not_resolvable(const Conflict& c, const char* form) {
+    return refusal(c.record, c.field->name, "not_resolvable", {form});
 }
 
 }  // namespace
@@ -115,9 +116,7 @@ Captured Store::resolve(const std::string& conflict_id, Keep keep, const Content
     Captured captured;
     if (keep == Keep::both) {
         if (conflict->field->policy != Policy::keep_both) {
-            captured.refusals.push_back(not_resolvable(
-                *conflict,
-                "only texts can keep both; choose one value of " + conflict->field->name));
+            captured.refusals.push_back(not_resolvable(*conflict, "only_texts"));
             return captured;
         }
         std::vector<std::string> texts;
@@ -130,9 +129,8 @@ Captured Store::resolve(const std::string& conflict_id, Keep keep, const Content
         for (const Candidate& c : conflict->candidates)
             if (c.mine == (keep == Keep::mine)) found = &c;  // the newest of that side
         if (!found) {
-            captured.refusals.push_back(not_resolvable(
-                *conflict, std::string("none of the values is ") +
-                               (keep == Keep::mine ? "from this device" : "from somebody else")));
+            captured.refusals.push_back(
+                not_resolvable(*conflict, keep == Keep::mine ? "none_mine" : "none_theirs"));
             return captured;
         }
         chosen = found->content;

@@ -195,36 +195,7 @@ struct DotList {
         for (std::size_t i = 0; i + 1 < flat.size(); i += 2) dots.push_back({flat[i], flat[i + 1]});
     }
 };
-struct StoredReason {
-    Refusal refusal;
-    template <class A>
-    void serialize(A& a) {
-        a(refusal.record, refusal.field, refusal.code, refusal.sentence);
-    }
-};
-struct StoredReasons {
-    std::vector<StoredReason> list;
-    template <class A>
-    void serialize(A& a) {
-        a(list);
-    }
-};
-
 }  // namespace
-
-std::string encode_reasons(const std::vector<Refusal>& reasons) {
-    StoredReasons stored;
-    for (const Refusal& r : reasons) stored.list.push_back({r});
-    return encode(stored);
-}
-
-std::vector<Refusal> decode_reasons(std::string_view bytes) {
-    std::vector<Refusal> reasons;
-    if (bytes.empty()) return reasons;
-    for (StoredReason& r : decode<StoredReasons>(bytes).list)
-        reasons.push_back(std::move(r.refusal));
-    return reasons;
-}
 
 std::int64_t insert_bundle(sqlite::Database& db, BundleState state, const Instant& captured_at) {
     db.prepare("INSERT INTO bundle(state, captured_at) VALUES(?,?)")
@@ -245,7 +216,8 @@ std::optional<BundleRow> load_bundle(sqlite::Database& db, std::int64_t id) {
     b.counter = select.unsigned_integer(1);
     b.captured_at = select.integer(2);
     b.later_run = select.integer(3);
-    b.reasons = decode_reasons(select.blob(4));
+    if (const auto reasons = select.blob(4); !reasons.empty())
+        b.reasons = decode<std::vector<Refusal>>(reasons);
     if (!select.is_null(5)) b.former = decode<DotList>(select.blob(5)).dots;
     return b;
 }
@@ -257,7 +229,7 @@ void save_bundle(sqlite::Database& db, const BundleRow& b) {
         .bind(1, static_cast<std::int64_t>(b.state))
         .bind(2, b.counter)
         .bind(3, b.later_run)
-        .bind_blob(4, encode_reasons(b.reasons))
+        .bind_blob(4, encode(b.reasons))
         .bind_blob(5, encode(DotList{b.former}))
         .bind(6, b.id)
         .run();

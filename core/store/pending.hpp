@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "model/bundle.hpp"
+#include "rapport/refusal.hpp"
 #include "store/rows.hpp"
 
 /// What this device has captured and the server has not yet judged, in the order it was captured.
@@ -15,6 +16,7 @@ enum class BundleState : std::int64_t {
     queued = 1,   ///< may be sent, unless it waits for another
     frozen = 2,   ///< has its counter and bytes; retries are the same bytes until a verdict
     refused = 3,  ///< parked with reasons; an edit queues it again
+    review = 4,   ///< a person at the centre decides; keeps its counter for the verdict to come
 };
 
 /// What one bundle does to one record. While the value of a write is what the row shows, only the
@@ -75,8 +77,5 @@ void save_bundle(sqlite::Database& db, const BundleRow& bundle);
 /// Removes the bundle and all that hangs on it; nobody waits for it any more.
 void delete_bundle(sqlite::Database& db, std::int64_t id);
 std::vector<std::pair<RecordId, const Kind*>> records_of(sqlite::Database& db, std::int64_t bundle);
-
-std::string encode_reasons(const std::vector<Refusal>& reasons);
-std::vector<Refusal> decode_reasons(std::string_view bytes);
 
 }  // namespace rapport

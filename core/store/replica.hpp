@@ -85,7 +85,8 @@ struct Incoming {
 
 /// What settling a reply did, counted in bundles and records.
 struct Settled {
-    std::size_t applied = 0, refused = 0, later = 0;
+    std::size_t applied = 0, refused = 0, later = 0, review = 0;
+    std::size_t decided = 0;     ///< bundles that had been in review
     std::size_t conflicted = 0;  ///< applied bundles that left a field of theirs in conflict
     std::size_t records = 0;     ///< records that became visible
 };
@@ -105,8 +106,8 @@ public:
 
     /// The request in flight if there is one; else freezes sendable bundles in dependency order
     /// while they fit `limits` (never fewer than one if any is sendable) and stores the new
-    /// request. Bundles that wait for a refused one stay; bundles told `later` since `begin_run`
-    /// stay too.
+    /// request. Bundles that wait for one that is refused or in review stay; bundles told `later`
+    /// since `begin_run` stay too.
     Outgoing compose(const Limits& limits);
     /// A new sync run: bundles told `later` in earlier runs may be sent again.
     void begin_run();

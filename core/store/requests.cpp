@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/lifecycle.hpp"
+#include "model/refusals.hpp"
 #include "rapport/kinds/state_request.hpp"
 #include "store/capture.hpp"
 #include "store/core.hpp"
@@ -44,8 +45,7 @@ Captured Store::request_state(const RecordId& subject, const std::string& to,
             throw Error(ErrorCode::not_found, "there is no record " + subject.text());
         const Lifecycle* lifecycle = lifecycle_of(*row->kind);
         if (!lifecycle) {
-            captured.refusals.push_back({subject, "", "no_lifecycle",
-                                         "a " + row->kind->name + " has no states to ask for"});
+            captured.refusals.push_back(refusal(subject, "", "no_lifecycle", {row->kind->name}));
             return captured;
         }
         Record record = row->record();
@@ -61,7 +61,8 @@ Captured Store::request_state(const RecordId& subject, const std::string& to,
         const StateDecision decision =
             judge(*lifecycle, facts, to, expected.version, capture_role(reading.db));
         if (decision.verdict == StateVerdict::refused) {
-            captured.refusals.push_back({subject, "to", decision.code, decision.sentence});
+            captured.refusals.push_back(
+                {subject, "to", decision.code, decision.sentence, decision.parameters});
             return captured;
         }
         request.subject_id = AnyId(subject);

@@ -26,19 +26,25 @@ int gravity(SyncState state) {
             return 4;
         case SyncState::conflict:
             return 5;
-        case SyncState::refused:
+        case SyncState::review:
             return 6;
+        case SyncState::refused:
+            return 7;
     }
     return 0;
 }
 
-// Bundles that a bundle waits for: refused ones, drafts, or such that wait themselves.
+// Bundles that stay until somebody, or a later sync, does something about them: drafts, refused, in
+// review, told `later`.
+constexpr const char* kStays = "(state IN (0, 3, 4) OR (state = 1 AND later_run > 0))";
+
+// Those of them that a bundle waits for, directly or through others.
 std::vector<std::int64_t> held_needs(sqlite::Database& db, std::int64_t bundle) {
     auto select = db.prepare(
         "WITH RECURSIVE behind(id) AS (SELECT needed FROM needs WHERE bundle = ? "
         "  UNION SELECT n.needed FROM needs n JOIN behind w ON n.bundle = w.id)"
-        "SELECT b.id FROM bundle b JOIN behind USING(id) WHERE b.state IN (0, 3) OR (b.state = 1 "
-        "AND b.later_run > 0)");
+        "SELECT id FROM bundle JOIN behind USING(id) WHERE " +
+        std::string(kStays) + " ORDER BY id");
     select.bind(1, bundle);
     std::vector<std::int64_t> ids;
     while (select.step()) ids.push_back(select.integer(0));
@@ -64,6 +70,9 @@ RecordStatus status_of(sqlite::Database& db, const RecordId& id) {
             case BundleState::refused:
                 state = SyncState::refused;
                 break;
+            case BundleState::review:
+                state = SyncState::review;
+                break;
             case BundleState::queued: {
                 const auto held = held_needs(db, bundle->id);
                 if (bundle->later_run > 0 || !held.empty()) state = SyncState::waits;
@@ -72,7 +81,8 @@ RecordStatus status_of(sqlite::Database& db, const RecordId& id) {
                         status.waits_for.push_back(record);
             }
         }
-        if (state == SyncState::refused || (state == SyncState::waits && bundle->later_run > 0))
+        if (state == SyncState::refused || state == SyncState::review ||
+            (state == SyncState::waits && bundle->later_run > 0))
             status.reasons.insert(status.reasons.end(), bundle->reasons.begin(),
                                   bundle->reasons.end());
         if (gravity(state) > gravity(status.state)) status.state = state;
@@ -95,7 +105,34 @@ std::vector<RecordId> children_of(sqlite::Database& db, const RecordId& id) {
     return children;
 }
 
-std::size_t count_of(sqlite::Database& db, const char* sql) {
+// Every bundle that does not go on by itself: those that stay, and all that wait for one of them.
+const std::string kHeld = "WITH RECURSIVE held(id) AS (SELECT id FROM bundle WHERE " +
+                          std::string(kStays) +
+                          " UNION SELECT n.bundle FROM needs n JOIN held h ON n.needed = h.id) ";
+
+std::vector<TitledRecord> titled_records_of(sqlite::Database& db, std::int64_t bundle) {
+    std::vector<TitledRecord> titled;
+    for (const auto& [id, kind] : records_of(db, bundle))
+        if (const auto row = load_row(db, id)) titled.push_back({kind, id, title(row->record())});
+    return titled;
+}
+
+SyncState state_of(const BundleRow& bundle) {
+    switch (bundle.state) {
+        case BundleState::draft:
+            return SyncState::draft;
+        case BundleState::refused:
+            return SyncState::refused;
+        case BundleState::review:
+            return SyncState::review;
+        case BundleState::queued:
+        case BundleState::frozen:
+            break;
+    }
+    return SyncState::waits;
+}
+
+std::size_t count_of(sqlite::Database& db, const std::string& sql) {
     auto select = db.prepare(sql);
     select.step();
     return static_cast<std::size_t>(select.integer(0));
@@ -129,6 +166,32 @@ RecordStatus Store::status_with_children(const RecordId& id) const {
     return whole;
 }
 
+std::vector<HeldBundle> Store::held() const {
+    const Core::Reading reading(*core_);
+    sqlite::Database& db = reading.db;
+    std::vector<std::int64_t> ids;
+    auto select = db.prepare(
+        kHeld + "SELECT id FROM bundle JOIN held USING(id) WHERE state IN (1, 3, 4) ORDER BY id");
+    while (select.step()) ids.push_back(select.integer(0));
+    std::vector<HeldBundle> held;
+    for (const std::int64_t id : ids) {
+        BundleRow row = *load_bundle(db, id);
+        HeldBundle& bundle = held.emplace_back();
+        bundle.state = state_of(row);
+        bundle.captured_at = Instant::unpack(row.captured_at);
+        bundle.records = titled_records_of(db, id);
+        bundle.reasons = std::move(row.reasons);
+        if (bundle.state != SyncState::waits) continue;
+        for (const std::int64_t needed : held_needs(db, id)) {
+            const BundleRow other = *load_bundle(db, needed);
+            bundle.waits_for.push_back({state_of(other),
+                                        other.reasons.empty() ? "" : other.reasons.front().code,
+                                        titled_records_of(db, needed)});
+        }
+    }
+    return held;
+}
+
 Overview Store::overview() const {
     const Core::Reading reading(*core_);
     sqlite::Database& db = reading.db;
@@ -136,11 +199,9 @@ Overview Store::overview() const {
     o.drafts = count_of(db, "SELECT COUNT(*) FROM bundle WHERE state = 0");
     o.sent = count_of(db, "SELECT COUNT(*) FROM bundle WHERE state = 2");
     o.refused = count_of(db, "SELECT COUNT(*) FROM bundle WHERE state = 3");
-    o.waiting = count_of(db,
-                         "WITH RECURSIVE held(id) AS (SELECT id FROM bundle WHERE state IN (0, 3) "
-                         "OR (state = 1 AND later_run > 0)"
-                         "  UNION SELECT n.bundle FROM needs n JOIN held h ON n.needed = h.id)"
-                         "SELECT COUNT(*) FROM bundle b JOIN held USING(id) WHERE b.state = 1");
+    o.review = count_of(db, "SELECT COUNT(*) FROM bundle WHERE state = 4");
+    o.waiting =
+        count_of(db, kHeld + "SELECT COUNT(*) FROM bundle JOIN held USING(id) WHERE state = 1");
     o.queued = count_of(db, "SELECT COUNT(*) FROM bundle WHERE state = 1") - o.waiting;
     auto earliest = db.prepare(
         "SELECT MIN(captured_at) FROM bundle WHERE state <> 0 AND NOT (state = 2 AND verdict IS "

@@ -149,6 +149,8 @@ std::string_view name_of(SyncState state) {
             return "confirmed";
         case SyncState::refused:
             return "refused";
+        case SyncState::review:
+            return "review";
         case SyncState::waits:
             return "waits";
         case SyncState::conflict:

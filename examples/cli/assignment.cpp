@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "model/refusals.hpp"
+
 namespace rapport::cli {
 
 namespace {
@@ -64,11 +66,6 @@ RecordWords::RecordWords(const Kind& kind, const RecordId& id, const Record* pre
     edit_.create = present == nullptr;
 }
 
-void RecordWords::refuse(const std::string& field, const std::string& code,
-                         const std::string& sentence, std::vector<Refusal>& refusals) const {
-    refusals.push_back({edit_.id, field, code, sentence});
-}
-
 void RecordWords::take(const Assignment& a, std::vector<Refusal>& refusals) {
     const auto dot = a.name.find('.');
     const std::string base = a.name.substr(0, dot);
@@ -76,15 +73,17 @@ void RecordWords::take(const Assignment& a, std::vector<Refusal>& refusals) {
         if (edit_.create)
             edit_.scope = a.value;
         else
-            refuse("scope", "not_writable", "a record's scope is given when it is made", refusals);
+            refusals.push_back(refusal(edit_.id, "scope", "not_writable", {"scope"}));
         return;
     }
     const Field* field = edit_.kind->field(base);
     if (field == nullptr) {
-        refuse(a.name, "unknown_field",
-               "a " + edit_.kind->name + " has no such field" +
-                   suggestion(base, names_of(*edit_.kind), "it has"),
-               refusals);
+        const auto names = names_of(*edit_.kind);
+        const std::string_view near = nearest(base, names);
+        refusals.push_back(near.empty() ? refusal(edit_.id, a.name, "unknown_field",
+                                                  {"list", edit_.kind->name, listed(names)})
+                                        : refusal(edit_.id, a.name, "unknown_field",
+                                                  {"near", edit_.kind->name, std::string(near)}));
         return;
     }
     if (dot != std::string::npos) {
@@ -115,8 +114,7 @@ void RecordWords::take(const Assignment& a, std::vector<Refusal>& refusals) {
         case Assignment::Op::add:
         case Assignment::Op::remove: {
             if (!field->is_keyed()) {
-                refuse(a.name, "not_a_set", "+= and -= are for sets; write " + base + "=VALUE",
-                       refusals);
+                refusals.push_back(refusal(edit_.id, a.name, "not_a_set"));
                 return;
             }
             auto content = content_called(*field, a.value, resolve_, edit_.id, refusals);
@@ -136,18 +134,19 @@ void RecordWords::take_part(const Field& field, const std::string& part_name, co
     const auto part = std::find_if(parts.begin(), parts.end(),
                                    [&](const PartInfo& p) { return p.name == part_name; });
     if (field.type.shape != Shape::group || field.is_keyed()) {
-        refuse(a.name, "unknown_field", field.name + " has no parts", refusals);
+        refusals.push_back(refusal(edit_.id, field.name, "unknown_field", {"no_parts"}));
         return;
     }
     if (part == parts.end()) {
-        refuse(a.name, "unknown_field",
-               field.name + " has no such part" +
-                   suggestion(part_name, names_of(parts), "its parts are"),
-               refusals);
+        const std::string_view near = nearest(part_name, names_of(parts));
+        refusals.push_back(near.empty() ? refusal(edit_.id, a.name, "unknown_field",
+                                                  {"parts", field.name, listed(names_of(parts))})
+                                        : refusal(edit_.id, a.name, "unknown_field",
+                                                  {"near_part", field.name, std::string(near)}));
         return;
     }
     if (a.op == Assignment::Op::add || a.op == Assignment::Op::remove) {
-        refuse(a.name, "not_a_set", "+= and -= are for sets; write " + a.name + "=VALUE", refusals);
+        refusals.push_back(refusal(edit_.id, a.name, "not_a_set"));
         return;
     }
     std::optional<Content> typed;
@@ -175,12 +174,12 @@ void RecordWords::take_part(const Field& field, const std::string& part_name, co
 void RecordWords::take_key(const Field& field, const std::string& key, const Assignment& a,
                            std::vector<Refusal>& refusals) {
     if (key.empty()) {
-        refuse(a.name, "unknown_field", "write " + field.name + ".KEY=VALUE", refusals);
+        refusals.push_back(refusal(edit_.id, a.name, "unknown_field", {"key", field.name}));
         return;
     }
     const bool clears = a.op == Assignment::Op::json ? is_null_json(a.value) : a.value.empty();
     if (a.op == Assignment::Op::add || a.op == Assignment::Op::remove) {
-        refuse(a.name, "not_a_set", "+= and -= are for sets; write " + a.name + "=VALUE", refusals);
+        refusals.push_back(refusal(edit_.id, a.name, "not_a_set"));
         return;
     }
     if (clears) {

@@ -39,8 +39,6 @@ public:
     const RecordEdit& edit() const { return edit_; }
 
 private:
-    void refuse(const std::string& field, const std::string& code, const std::string& sentence,
-                std::vector<Refusal>& refusals) const;
     void take_part(const Field& field, const std::string& part_name, const Assignment& assignment,
                    std::vector<Refusal>& refusals);
     void take_key(const Field& field, const std::string& key, const Assignment& assignment,

@@ -129,7 +129,12 @@ Store open_store(const std::string& file, bool read_only,
 
 /// Prints `rapport: sentence` on standard error.
 void complain(const std::string& sentence);
-/// One refusal for people: `field: sentence (code)`.
+/// The language of refusals: `--lang`, else what LC_ALL, LC_MESSAGES or LANG name, else English.
+Language language();
+/// Errors: Failure(kUsage) for another than de and en.
+void use_language(const std::string& name);
+
+/// One refusal for people, in their language: `field: sentence (code)`.
 std::string sentence_of(const Refusal& refusal);
 /// The same without the code.
 std::string plain_sentence_of(const Refusal& refusal);
@@ -141,6 +146,10 @@ RecordId id_called(const Store& store, const std::string& text);
 /// What `@system:id` and full ids in field values stand for.
 ResolveReference references_in(const Store& store);
 
+/// The candidate that was probably meant; empty if none is near.
+std::string_view nearest(std::string_view typed, const std::vector<std::string_view>& candidates);
+/// `a, b, c`.
+std::string listed(const std::vector<std::string_view>& names);
 /// `; did you mean X?` for the candidate nearest to what was typed; if none is near, all of them
 /// after the words `all`, or nothing.
 std::string suggestion(std::string_view typed, const std::vector<std::string_view>& candidates,

@@ -49,6 +49,8 @@ std::optional<Milliseconds> parsed_duration(std::string_view text) {
     return std::nullopt;
 }
 
+std::optional<Language> chosen_language;
+
 }  // namespace
 
 Store open_store(const std::string& file, bool read_only, Milliseconds lock_wait) {
@@ -63,6 +65,13 @@ Store open_store(const std::string& file, bool read_only, Milliseconds lock_wait
 
 void complain(const std::string& sentence) { std::cerr << "rapport: " << sentence << '\n'; }
 
+Language language() { return chosen_language ? *chosen_language : language_of_environment(); }
+
+void use_language(const std::string& name) {
+    chosen_language = language_named(name);
+    if (!chosen_language) throw Failure(kUsage, "--lang takes de or en");
+}
+
 std::string sentence_of(const Refusal& refusal) {
     std::string out = plain_sentence_of(refusal);
     if (!refusal.code.empty()) out += " (" + refusal.code + ")";
@@ -70,11 +79,12 @@ std::string sentence_of(const Refusal& refusal) {
 }
 
 std::string plain_sentence_of(const Refusal& refusal) {
-    if (refusal.field.empty()) return refusal.sentence;
+    const std::string text = sentence(refusal, language());
+    if (refusal.field.empty()) return text;
     // Many sentences begin with the field; it need not stand there twice.
     const std::string subject = "`" + refusal.field + "` ";
-    const bool twice = refusal.sentence.compare(0, subject.size(), subject) == 0;
-    return refusal.field + ": " + refusal.sentence.substr(twice ? subject.size() : 0);
+    const bool twice = text.compare(0, subject.size(), subject) == 0;
+    return refusal.field + ": " + text.substr(twice ? subject.size() : 0);
 }
 
 const Kind& kind_called(const std::string& name) {
@@ -106,25 +116,33 @@ ResolveReference references_in(const Store& store) {
     };
 }
 
-std::string suggestion(std::string_view typed, const std::vector<std::string_view>& candidates,
-                       std::string_view all) {
+std::string_view nearest(std::string_view typed, const std::vector<std::string_view>& candidates) {
     std::string_view best;
-    std::size_t nearest = std::max<std::size_t>(2, typed.size() / 3) + 1;
+    std::size_t least = std::max<std::size_t>(2, typed.size() / 3) + 1;
     for (const std::string_view candidate : candidates) {
         // A name cut short or with a forgotten ending is near, however long the rest.
         const bool begins = typed.size() >= 3 && candidate.substr(0, typed.size()) == typed;
         const std::size_t away = begins ? 1 : distance(typed, candidate);
-        if (away < nearest && away < candidate.size()) {
-            nearest = away;
+        if (away < least && away < candidate.size()) {
+            least = away;
             best = candidate;
         }
     }
-    if (!best.empty()) return "; did you mean " + std::string(best) + "?";
-    if (all.empty() || candidates.empty()) return {};
-    std::string list = "; " + std::string(all);
-    for (std::size_t i = 0; i < candidates.size(); ++i)
-        list += (i == 0 ? " " : ", ") + std::string(candidates[i]);
+    return best;
+}
+
+std::string listed(const std::vector<std::string_view>& names) {
+    std::string list;
+    for (const std::string_view name : names) list.append(list.empty() ? "" : ", ").append(name);
     return list;
+}
+
+std::string suggestion(std::string_view typed, const std::vector<std::string_view>& candidates,
+                       std::string_view all) {
+    if (const std::string_view near = nearest(typed, candidates); !near.empty())
+        return "; did you mean " + std::string(near) + "?";
+    if (all.empty() || candidates.empty()) return {};
+    return "; " + std::string(all) + " " + listed(candidates);
 }
 
 Milliseconds duration_called(const std::string& text) {

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "command.hpp"
+#include "model/refusals.hpp"
 #include "progress.hpp"
 #include "shown.hpp"
 
@@ -49,11 +50,8 @@ public:
         broken_inside_ = false;
         if (lines_.size() == kBundleLinesMax && !spoilt_) {
             spoilt_ = true;
-            report(number,
-                   {{{},
-                     "bundle",
-                     "limit_exceeded",
-                     "more than " + std::to_string(kBundleLinesMax) + " lines are one bundle"}});
+            report(number, {refusal({}, "bundle", "too_many_records",
+                                    {"lines", std::to_string(kBundleLinesMax)})});
         }
         if (spoilt_ && lines_.size() >= kBundleLinesMax) {
             ++left_out_;
@@ -114,8 +112,7 @@ private:
         const Record& record = line.parsed.record;
         if (!line.parsed.ref.empty()) {
             if (names_.count(line.parsed.ref) + refs_.count(line.parsed.ref) > 0) {
-                report(line.number, {{record.id, "ref", "not_unique",
-                                      "names an earlier line of this file already"}});
+                report(line.number, {refusal(record.id, "ref", "ref_used")});
                 spoilt_ = true;
                 return;
             }

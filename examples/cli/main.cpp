@@ -269,6 +269,9 @@ private:
                       const std::string& examples) {
         auto* c = app_.add_subcommand(name, what);
         c->add_option("FILE", file, "The device's file")->type_name("")->required();
+        c->add_option_function<std::string>(
+             "--lang", use_language, "de or en: language of refusals; else that of the locale")
+            ->type_name("LANG");
         c->footer("Examples:\n" + examples);
         return c;
     }

@@ -10,6 +10,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "rapport/refusal.hpp"
+
 /// What the programs print when they list something: one set of rows, four ways to read it.
 namespace rapport::cli {
 
@@ -89,6 +91,11 @@ private:
 
 /// Columns of the terminal behind a file descriptor; 0 if it is none.
 std::size_t terminal_width(int descriptor);
+
+/// The language that LC_ALL, LC_MESSAGES or LANG names, whichever is set first; else English.
+Language language_of_environment();
+/// `en` or `de`.
+std::string code_of(Language language);
 
 /// A JSON string with its quotes.
 std::string json_string(std::string_view utf8);

@@ -36,7 +36,7 @@ std::string refusal_json(const Refusal& refusal) {
     return "{\"record\":" +
            (refusal.record.is_nil() ? "null" : json_string(refusal.record.text())) +
            ",\"field\":" + json_string(refusal.field) + ",\"code\":" + json_string(refusal.code) +
-           ",\"sentence\":" + json_string(refusal.sentence) + "}";
+           ",\"sentence\":" + json_string(sentence(refusal, language())) + "}";
 }
 
 Condition condition_called(const Store& store, const Kind& kind, const std::string& text) {
@@ -163,26 +163,83 @@ void print_values(std::ostream& out, const Conflict& conflict, Reader& reader) {
              Cell(c.content.empty() ? "(cleared)" : reader.shown(*conflict.field, c.content))});
 }
 
-// The record of a refused or waiting bundle, as `status` shows it.
-struct Stuck {
-    const Kind* kind;
-    RecordId id;
-    std::string label;
-    RecordStatus status;
-};
+std::string record_json(const TitledRecord& record) {
+    return "{\"kind\":" + json_string(record.kind->name) +
+           ",\"id\":" + json_string(record.id.text()) + ",\"title\":" + json_string(record.title) +
+           "}";
+}
 
-std::vector<Stuck> stuck_records(const Store& store, Reader& reader) {
-    std::vector<Stuck> stuck;
-    const ResolveReference as_written = [](std::string_view reference) {
-        return RecordId::parse(reference);
+std::string records_json(const std::vector<TitledRecord>& records) {
+    std::vector<std::string> each;
+    for (const TitledRecord& record : records) each.push_back(record_json(record));
+    return array_of(each);
+}
+
+std::string held_json(const HeldBundle& bundle) {
+    std::vector<std::string> reasons, needed;
+    for (const Refusal& reason : bundle.reasons) reasons.push_back(refusal_json(reason));
+    for (const HeldBundle::Needed& n : bundle.waits_for)
+        needed.push_back("{\"sync\":" + json_string(name_of(n.state)) + ",\"code\":" +
+                         json_string(n.code) + ",\"records\":" + records_json(n.records) + "}");
+    return "{\"sync\":" + json_string(name_of(bundle.state)) +
+           ",\"captured_at\":" + json_string(bundle.captured_at.rfc3339()) +
+           ",\"records\":" + records_json(bundle.records) + ",\"reasons\":" + array_of(reasons) +
+           ",\"waits_for\":" + array_of(needed) + "}";
+}
+
+// What a person reads about a state of sync.
+std::string_view shown_name(SyncState state) {
+    const bool german = language() == Language::german;
+    switch (state) {
+        case SyncState::refused:
+            return german ? "abgelehnt" : "refused";
+        case SyncState::review:
+            return german ? "wird geprüft" : "in review";
+        case SyncState::waits:
+            return german ? "wartet" : "waits";
+        case SyncState::draft:
+            return german ? "Entwurf" : "draft";
+        default:
+            return name_of(state);
+    }
+}
+
+std::string_view heading_of(SyncState state) {
+    const bool german = language() == Language::german;
+    switch (state) {
+        case SyncState::refused:
+            return german ? "abgelehnt; `rapport set` berichtigt und sendet erneut:"
+                          : "refused; `rapport set` repairs and sends again:";
+        case SyncState::review:
+            return german ? "wird in der Zentrale geprüft; hier ist nichts zu tun:"
+                          : "in review at the centre; nothing to do here:";
+        default:
+            return german ? "wartet:" : "waiting:";
+    }
+}
+
+void print_held(std::ostream& out, const std::vector<HeldBundle>& held, SyncState state) {
+    bool headed = false;
+    const auto line = [](const TitledRecord& record) {
+        return record.kind->name + ' ' + record.id.text() + "  " + fitted(record.title, 40);
     };
-    store.export_records(nullptr, true, [&](const std::string& line) {
-        const Record record = parse_import_line(line, as_written).record;
-        RecordStatus status = store.status(record.id);
-        if (status.state == SyncState::refused || status.state == SyncState::waits)
-            stuck.push_back({record.kind, record.id, reader.label(record), std::move(status)});
-    });
-    return stuck;
+    for (const HeldBundle& bundle : held) {
+        if (bundle.state != state) continue;
+        if (!headed) out << '\n' << heading_of(state) << '\n';
+        headed = true;
+        for (const TitledRecord& record : bundle.records) {
+            out << "  " << line(record) << '\n';
+            for (const Refusal& reason : bundle.reasons)
+                if (reason.record == record.id) out << "    " << sentence_of(reason) << '\n';
+        }
+        for (const Refusal& reason : bundle.reasons)
+            if (reason.record.is_nil()) out << "    " << sentence_of(reason) << '\n';
+        for (const HeldBundle::Needed& needed : bundle.waits_for)
+            for (const TitledRecord& record : needed.records)
+                out << (language() == Language::german ? "    auf " : "    for ") << line(record)
+                    << ": " << shown_name(needed.state)
+                    << (needed.code.empty() ? "" : " (" + needed.code + ")") << '\n';
+    }
 }
 
 std::string received_sentence(const Overview& overview) {
@@ -340,26 +397,16 @@ int show(const ShowOptions& options) {
 int status(const StatusOptions& options) {
     const Store store = open_store(options.file, true);
     const Overview o = store.overview();
-    Reader reader(store);
-    std::vector<Stuck> stuck;
-    if (o.refused + o.waiting > 0) stuck = stuck_records(store, reader);
+    const std::vector<HeldBundle> held = store.held();
 
     std::string scopes;
     for (const std::string& scope : o.scopes) scopes += (scopes.empty() ? "" : ", ") + scope;
 
     if (options.format == Format::json || options.format == Format::ndjson) {
-        std::vector<std::string> refused, waiting, scope_list, incomplete;
+        std::vector<std::string> bundles, scope_list, incomplete;
         for (const std::string& scope : o.scopes) scope_list.push_back(json_string(scope));
         for (const std::string& scope : o.incomplete) incomplete.push_back(json_string(scope));
-        for (const Stuck& s : stuck) {
-            std::vector<std::string> reasons, waits;
-            for (const Refusal& reason : s.status.reasons) reasons.push_back(refusal_json(reason));
-            for (const RecordId& id : s.status.waits_for) waits.push_back(json_string(id.text()));
-            const std::string head =
-                "{\"kind\":" + json_string(s.kind->name) + ",\"id\":" + json_string(s.id.text()) +
-                ",\"reasons\":" + array_of(reasons) + ",\"waits_for\":" + array_of(waits) + "}";
-            (s.status.state == SyncState::refused ? refused : waiting).push_back(head);
-        }
+        for (const HeldBundle& bundle : held) bundles.push_back(held_json(bundle));
         const auto time = [](const std::optional<Instant>& at) {
             return at ? json_string(at->rfc3339()) : std::string("null");
         };
@@ -370,12 +417,12 @@ int status(const StatusOptions& options) {
                   << ",\"role\":" << json_string(o.role) << ",\"scopes\":" << array_of(scope_list)
                   << ",\"drafts\":" << o.drafts << ",\"queued\":" << o.queued
                   << ",\"sent\":" << o.sent << ",\"refused\":" << o.refused
-                  << ",\"waiting\":" << o.waiting << ",\"conflicts\":" << o.conflicts
-                  << ",\"departed\":" << o.departed << ",\"incomplete\":" << array_of(incomplete)
+                  << ",\"review\":" << o.review << ",\"waiting\":" << o.waiting
+                  << ",\"conflicts\":" << o.conflicts << ",\"departed\":" << o.departed
+                  << ",\"incomplete\":" << array_of(incomplete)
                   << ",\"unreceived_since\":" << time(o.unreceived_since)
-                  << ",\"last_sync\":" << time(o.last_sync)
-                  << ",\"refused_records\":" << array_of(refused)
-                  << ",\"waiting_records\":" << array_of(waiting) << "}\n";
+                  << ",\"last_sync\":" << time(o.last_sync) << ",\"held\":" << array_of(bundles)
+                  << "}\n";
         return kDone;
     }
 
@@ -400,38 +447,19 @@ int status(const StatusOptions& options) {
         add_row("queued", std::to_string(o.queued));
         add_row("sent", std::to_string(o.sent));
         add_row("refused", std::to_string(o.refused));
+        add_row("review", std::to_string(o.review));
         add_row("waiting", std::to_string(o.waiting));
         add_row("conflicts", std::to_string(o.conflicts));
         add_row("departed", std::to_string(o.departed));
         for (const std::string& scope : o.incomplete) add_row("incomplete", scope);
         if (!people)
-            for (const Stuck& s : stuck)
-                for (const Refusal& reason : s.status.reasons)
-                    add_row("refused_record", s.id.text() + " " + sentence_of(reason));
+            for (const HeldBundle& bundle : held)
+                for (const Refusal& reason : bundle.reasons)
+                    add_row("reason", bundle.records.front().id.text() + " " + sentence_of(reason));
     }
     if (!people) return kDone;
-    bool headed = false;
-    for (const Stuck& s : stuck) {
-        if (s.status.state != SyncState::refused) continue;
-        if (!headed) std::cout << "\nrefused; `rapport set` repairs and sends again:\n";
-        headed = true;
-        std::cout << "  " << s.kind->name << ' ' << s.id.text() << "  " << fitted(s.label, 40)
-                  << '\n';
-        for (const Refusal& reason : s.status.reasons)
-            if (reason.record.is_nil() || reason.record == s.id)
-                std::cout << "    " << sentence_of(reason) << '\n';
-    }
-    headed = false;
-    for (const Stuck& s : stuck) {
-        if (s.status.state != SyncState::waits) continue;
-        if (!headed) std::cout << "\nwaiting:\n";
-        headed = true;
-        std::cout << "  " << s.kind->name << ' ' << s.id.text() << "  " << fitted(s.label, 40)
-                  << '\n';
-        for (const RecordId& other : s.status.waits_for)
-            std::cout << "    for " << other.text() << "  " << fitted(reader.label(other), 40)
-                      << '\n';
-    }
+    for (const SyncState state : {SyncState::refused, SyncState::review, SyncState::waits})
+        print_held(std::cout, held, state);
     if (o.conflicts > 0)
         std::cout << "\n`rapport conflicts " << options.file
                   << "` shows all values of the conflicts\n";
@@ -535,7 +563,8 @@ int doctor(const DoctorOptions& options) {
         const auto size = std::filesystem::file_size(options.file, error);
         std::cout << options.file << ": file " << o.file_id
                   << (error ? "" : ", " + bytes_shown(size)) << ", "
-                  << counted(o.drafts + o.queued + o.sent + o.refused + o.waiting, "bundle")
+                  << counted(o.drafts + o.queued + o.sent + o.refused + o.review + o.waiting,
+                             "bundle")
                   << " not yet received, " << counted(o.conflicts, "open conflict") << "\n\n";
     }
     {

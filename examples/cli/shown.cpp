@@ -185,18 +185,8 @@ std::string Reader::value(const TypeInfo& type, const Value& value) {
 }
 
 std::string Reader::label(const Record& record) {
-    for (const std::string_view name : {"name", "title", "verbatim", "need", "summary", "text",
-                                        "description", "product_text", "code"}) {
-        const Field* field = record.kind->field(name);
-        if (field == nullptr || field->type.shape == Shape::reference) continue;
-        if (const auto& content = record.shown(name); !content.empty()) {
-            std::string text = shown(*field, content);
-            return display_width(text) > 48 ? fitted(text, 48) : text;
-        }
-    }
-    const Value& time = record.value(record.kind->time);
-    return record.kind->name +
-           (time.integer() != nullptr ? " " + minute(Instant::unpack(*time.integer())) : "");
+    std::string text = title(record);
+    return display_width(text) > 48 ? fitted(text, 48) : text;
 }
 
 std::string Reader::label(const RecordId& id) {

@@ -129,11 +129,13 @@ void print(const Round& round, const SyncOptions& options, Rows* rows) {
     const SyncResult& r = round.result;
     if (rows != nullptr) {
         rows->add({std::string(name_of(r.end)), r.sent, r.applied, r.conflicted, r.refused, r.later,
-                   r.unanswered, r.left, r.received, r.requests, r.bytes_sent, r.bytes_received,
-                   r.sentence});
+                   r.review, r.decided, r.unanswered, r.left, r.received, r.requests, r.bytes_sent,
+                   r.bytes_received, r.sentence});
     } else {
         std::cout << "sent " << r.sent << ", applied " << r.applied << ", conflicted "
                   << r.conflicted << ", refused " << r.refused << ", later " << r.later;
+        if (r.review > 0) std::cout << ", in review " << r.review;
+        if (r.decided > 0) std::cout << ", decided " << r.decided;
         if (r.unanswered > 0) std::cout << ", unanswered " << r.unanswered;
         std::cout << ", left " << r.left << ", received " << r.received << "; "
                   << bytes_shown(r.bytes_sent) << " up, " << bytes_shown(r.bytes_received)
@@ -188,10 +190,11 @@ int sync(const SyncOptions& options) {
     Interrupt interrupt;
     std::optional<Rows> rows;
     if (options.format != Format::table)
-        rows.emplace(std::cout, options.format,
-                     std::vector<std::string>{"end", "sent", "applied", "conflicted", "refused",
-                                              "later", "unanswered", "left", "received", "requests",
-                                              "bytes_sent", "bytes_received", "sentence"});
+        rows.emplace(
+            std::cout, options.format,
+            std::vector<std::string>{"end", "sent", "applied", "conflicted", "refused", "later",
+                                     "review", "decided", "unanswered", "left", "received",
+                                     "requests", "bytes_sent", "bytes_received", "sentence"});
     Rows* const machine = rows ? &*rows : nullptr;
     if (!options.watch) {
         const Round round = run_round(options, budget, *transport, interrupt);

@@ -35,11 +35,7 @@ Incoming incoming_of(protocol::Reply&& reply) {
     for (protocol::BundleVerdict& v : reply.verdicts) {
         if (!known(v.verdict))
             throw Error(ErrorCode::protocol_violated, "a verdict of unknown kind");
-        IncomingVerdict verdict{v.counter, v.verdict, {}};
-        for (protocol::Reason& r : v.reasons)
-            verdict.reasons.push_back(
-                {r.record, std::move(r.field), std::move(r.code), std::move(r.sentence)});
-        in.verdicts.push_back(std::move(verdict));
+        in.verdicts.push_back({v.counter, v.verdict, std::move(v.reasons)});
     }
     for (protocol::Departed& d : reply.departures)
         in.departures.push_back({d.kind, d.id, d.move, std::move(d.scope)});

@@ -250,6 +250,8 @@ private:
         result_.conflicted += step.settled.conflicted;
         result_.refused += step.settled.refused;
         result_.later += step.settled.later;
+        result_.review += step.settled.review;
+        result_.decided += step.settled.decided;
         result_.received += step.settled.records;
         records_ += step.page_records;
         report();
@@ -281,7 +283,7 @@ private:
 
     void report() {
         if (!progress_) return;
-        shown_.bundles_done = result_.applied + result_.refused + result_.later;
+        shown_.bundles_done = result_.applied + result_.refused + result_.later + result_.review;
         shown_.bundles_total = shown_.bundles_done + replica_.unanswered() + session_.sendable();
         shown_.records_received = records_;
         tell();

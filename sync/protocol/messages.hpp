@@ -9,6 +9,7 @@
 #include "model/archive.hpp"
 #include "model/bundle.hpp"
 #include "model/limits.hpp"
+#include "rapport/refusal.hpp"
 
 /// The messages of POST /v1/sync. Field by field in sync/PROTOCOL.md.
 namespace rapport::protocol {
@@ -50,19 +51,10 @@ struct Request {
     friend bool operator==(const Request&, const Request&) = default;
 };
 
-struct Reason {
-    RecordId record;
-    std::string field, code, sentence;
-    template <class A>
-    void serialize(A& a) {
-        a(record, field, code, sentence);
-    }
-    friend bool operator==(const Reason&, const Reason&) = default;
-};
 struct BundleVerdict {
     std::uint64_t counter = 0;
     Verdict verdict = Verdict::applied;
-    std::vector<Reason> reasons;
+    std::vector<Refusal> reasons;
     template <class A>
     void serialize(A& a) {
         a(counter, verdict, reasons);

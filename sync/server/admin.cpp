@@ -17,10 +17,12 @@
 #include "model/clock.hpp"
 #include "model/hash.hpp"
 #include "model/json.hpp"
+#include "model/refusals.hpp"
 #include "model/state.hpp"
 #include "model/validation.hpp"
 #include "protocol/messages.hpp"
 #include "rapport/error.hpp"
+#include "server/admission.hpp"
 #include "server/auth/access.hpp"
 #include "server/feed.hpp"
 #include "server/scopes.hpp"
@@ -341,7 +343,7 @@ public:
                 return 1;
             }
             if (reader.too_long)
-                refuse(reader.number, {{{}, "", "too_long", "The line is longer than 1 MiB."}});
+                refuse(reader.number, {refusal({}, "", "too_long", {"line"})});
             else
                 take(reader.number, reader.line);
             if (chunk_.size() == kImportLinesMax) {
@@ -368,8 +370,7 @@ private:
         Record& record = line.record;
         if (line.refusals.empty() && !line.ref.empty() &&
             (refs_.count(line.ref) != 0 || fresh_refs_.count(line.ref) != 0))
-            line.refusals.push_back(
-                {record.id, "ref", "ref_used", "The name was given to an earlier line."});
+            line.refusals.push_back(refusal(record.id, "ref", "ref_used"));
         if (!line.refusals.empty()) return refuse(number, line.refusals);
         if (!line.ref.empty()) fresh_refs_.insert(line.ref);
         for (const auto& [system, id] : external_ids_of(record))
@@ -458,8 +459,7 @@ public:
                 throw Error(ErrorCode::cancelled, "the server is stopping; accept the file again");
             ImportLine line =
                 parse_import_line(reader.line, [](std::string_view) { return std::nullopt; });
-            if (reader.too_long)
-                line.refusals = {{{}, "", "too_long", "The line is longer than 1 MiB."}};
+            if (reader.too_long) line.refusals = {refusal({}, "", "too_long", {"line"})};
             if (line.no_record) continue;
             take({reader.number, std::move(line.record)}, std::move(line.refusals), false);
         }
@@ -477,15 +477,14 @@ private:
     void take(Handed handed, std::vector<Refusal> refusals, bool again) {
         Record& record = handed.record;
         if (refusals.empty() && record.id.is_nil())
-            refusals.push_back({{}, "id", "required", "A handed-over record has its id."});
+            refusals.push_back(refusal({}, "id", "required", {"handed_over"}));
         for (auto& [number, content] : record.fields)
             if (refusals.empty())
                 check_content(*record.kind->field(number), record.id, content, Limits{}, refusals);
         const std::string* created_by = record.kind ? record.value("created_by").text() : nullptr;
         const std::string author = !rep_.empty() ? rep_ : created_by ? *created_by : std::string();
         if (refusals.empty() && author.empty())
-            refusals.push_back({record.id, "created_by", "required",
-                                "Nobody is named as its author; --rep does."});
+            refusals.push_back(refusal(record.id, "created_by", "required", {"author"}));
         if (!refusals.empty()) return report(handed, author, "refused", refusals);
 
         bool known = false, applied = true;
@@ -497,16 +496,13 @@ private:
             if (known && change.writes.empty()) return;
             const auto device = stand_in(author);
             if (!device) {
-                refusals.push_back(
-                    {record.id, "", "not_author", "No device of this user was ever enrolled."});
+                refusals.push_back(refusal(record.id, "", "not_author", {"unknown"}));
                 return;
             }
             const protocol::BundleVerdict verdict =
                 send(engine, *device, record, std::move(change));
             applied = verdict.verdict == Verdict::applied;
-            for (const protocol::Reason& reason : verdict.reasons)
-                (verdict.verdict == Verdict::later ? waits : refusals)
-                    .push_back({reason.record, reason.field, reason.code, reason.sentence});
+            if (!applied) (verdict.verdict == Verdict::later ? waits : refusals) = verdict.reasons;
         });
         if (!refusals.empty()) return report(handed, author, "refused", refusals);
         if (!applied && !again) return waiting_.push_back(std::move(handed));
@@ -517,8 +513,7 @@ private:
             for (const auto& [number, state] : stored->state.fields)
                 if (const Field* field = record.kind->field(number);
                     field && record.fields.count(number) && conflicted(*field, state))
-                    conflicts.push_back({record.id, field->name, "conflict",
-                                         "Both values are kept for a person to decide."});
+                    conflicts.push_back(refusal(record.id, field->name, "conflict"));
         report(handed, author, conflicts.empty() ? "known" : "conflict", conflicts);
     }
 

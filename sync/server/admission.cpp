@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "model/refusals.hpp"
 #include "model/validation.hpp"
 #include "server/scopes.hpp"
 #include "server/states.hpp"
@@ -12,8 +13,6 @@ namespace rapport::server {
 namespace {
 
 constexpr int kHomeDepthMax = 8;  // record -> visit -> customer is 2
-
-std::string quoted(std::string_view field) { return "`" + std::string(field) + "`"; }
 
 /// How a write makes a live value leave.
 enum class Leaves {
@@ -101,8 +100,7 @@ bool Admission::all_needed_applied() {
     for (const std::uint64_t needed : bundle_.needs) {
         const auto verdict = round_.tx.verdict(device_.writer, needed);
         if (verdict && verdict->verdict == Verdict::applied) continue;
-        wait_for({}, {}, "waits_for",
-                 "It builds on an earlier bundle of this device that has not been applied.");
+        wait_for({}, {}, "waits_for");
         return false;
     }
     return true;
@@ -110,22 +108,18 @@ bool Admission::all_needed_applied() {
 
 void Admission::check_size() {
     if (bundle_.changes.size() > round_.limits.bundle_changes_max)
-        refuse({}, {}, "too_many_records",
-               "A bundle changes at most " + std::to_string(round_.limits.bundle_changes_max) +
-                   " records.");
+        refuse({}, {}, "too_many_records", {std::to_string(round_.limits.bundle_changes_max)});
     std::set<RecordId> seen;
     for (const Change& change : bundle_.changes)
         if (!seen.insert(change.id).second)
-            refuse(change.id, {}, refusal_code::kMalformed, "A bundle changes each record once.");
+            refuse(change.id, {}, refusal_code::kMalformed, {"twice"});
 }
 
 // ---- one change: form and rights, then merged in memory
 
 void Admission::take_in(const Change& change) {
     const Kind* kind = kind_numbered(change.kind);
-    if (!kind)
-        return wait_for(change.id, {}, refusal_code::kUnknownKind,
-                        "This server does not know the kind of record yet.");
+    if (!kind) return wait_for(change.id, {}, refusal_code::kUnknownKind, {"server"});
     StoredRecord* record = open(*kind, change);
     if (!record) return;
     StoredRecord& home = kind->home == Home::territory ? changes_.standing(*record) : *record;
@@ -134,8 +128,7 @@ void Admission::take_in(const Change& change) {
     for (const Write& write : change.writes) {
         const Field* field = kind->field(write.field);
         if (!field) {
-            wait_for(change.id, {}, refusal_code::kUnknownField,
-                     "This server does not know one of its fields yet.");
+            wait_for(change.id, {}, refusal_code::kUnknownField, {"server"});
             continue;
         }
         const auto at = record->state.fields.find(field->number);
@@ -166,7 +159,7 @@ void Admission::redirect(StoredRecord& home, const Field& field, Write write) {
 StoredRecord* Admission::open(const Kind& kind, const Change& change) {
     StoredRecord* record = changes_.find(change.id);
     if (!record && !change.create) {
-        wait_for(change.id, {}, "unknown_record", "The record it changes has not arrived.");
+        wait_for(change.id, {}, "unknown_record");
         return nullptr;
     }
     if (!record) {
@@ -176,11 +169,10 @@ StoredRecord* Admission::open(const Kind& kind, const Change& change) {
         return record;
     }
     if (record->state.kind != change.kind) {
-        refuse(change.id, {}, "wrong_kind", "The record is of another kind.");
+        refuse(change.id, {}, "wrong_kind");
         return nullptr;
     }
-    if (!admit(*record, change.id, {}, "The record lies outside the scopes of this device."))
-        return nullptr;
+    if (!admit(*record, change.id, {})) return nullptr;
     std::vector<Refusal> before;
     check_record(show(record->state), before);
     stood_before_.emplace(change.id, std::move(before));
@@ -197,42 +189,37 @@ void Admission::check_author(const Kind& kind, const Change& change) {
             for (const Added& add : write.adds) {
                 named = true;
                 if (add.value == rep) continue;
-                refuse(change.id, field->name, "not_author",
-                       "A record is created in the name of the device's own user.");
+                refuse(change.id, field->name, "not_author");
             }
-    if (change.create && !named)
-        refuse(change.id, field->name, "not_author",
-               "A new record names the device's user as its author.");
+    if (change.create && !named) refuse(change.id, field->name, "not_author", {"unnamed"});
 }
 
 void Admission::check_write(const Kind& kind, const Field& field, const Change& change,
                             const FieldState& before, const Write& write) {
     check_writer(kind, &field, change.id, change.create, device_.role, refusals_);
-    const auto malformed = [&](const char* why) {
-        refuse(change.id, field.name, refusal_code::kMalformed,
-               quoted(field.name) + " was sent " + why + ".");
+    const auto malformed = [&](const char* form) {
+        refuse(change.id, field.name, refusal_code::kMalformed, {form});
     };
-    if (!field.is_keyed() && write.adds.size() != 1) malformed("without exactly one value");
+    if (!field.is_keyed() && write.adds.size() != 1) malformed("one_value");
     for (const OverwrittenCapture& o : write.over_own)
-        if (o.capture.is_none()) malformed("with an overwritten capture that has no name");
+        if (o.capture.is_none()) malformed("nameless_capture");
     for (const Overwritten& o : write.over)
         if (o.dot.writer == kUnsentWriter ||
             (o.dot.writer == device_.writer && o.dot.counter >= bundle_.counter))
-            malformed("as if it had seen a write that was not sent yet");
+            malformed("unsent_write");
         else if (o.dot.writer != device_.writer &&
                  o.dot.counter > before.merged_up_to(o.dot.writer))
             // Naming it would make that writer's future writes count as already here.
-            wait_for(change.id, field.name, "unknown_dot",
-                     quoted(field.name) + " overwrites a write that has not arrived.");
+            wait_for(change.id, field.name, "unknown_dot");
     for (const Dot& dot : write.former)
         if (dot.counter >= bundle_.counter && dot.writer == device_.writer)
-            malformed("as if it had been sent before under a later name");
+            malformed("later_name");
         else if (dot.writer != device_.writer && dot.writer != device_.parent)
-            malformed("in place of another device's write");
+            malformed("other_device");
 
     for (const Added& add : write.adds) {
-        if (!field.is_keyed() && !add.key.empty()) malformed("with the key of a set or map");
-        if (field.is_set() && add.value.is_null()) malformed("with an empty element");
+        if (!field.is_keyed() && !add.key.empty()) malformed("keyed");
+        if (field.is_set() && add.value.is_null()) malformed("empty_element");
         if (field.policy != Policy::per_key && add.value.is_null()) continue;
         Content content{{add.key, add.value}};
         const std::size_t found = refusals_.size();
@@ -240,7 +227,7 @@ void Admission::check_write(const Kind& kind, const Field& field, const Change& 
         // The device shows its own bytes until the record comes down again, and they are never sent
         // back to it.
         if (refusals_.size() == found && content != Content{{add.key, add.value}})
-            malformed("in a form other than the canonical one");
+            malformed("not_canonical");
     }
     check_overwriting(field, change.id, before, write);
 }
@@ -254,26 +241,22 @@ void Admission::check_overwriting(const Field& field, const RecordId& id, const 
         switch (field.policy) {
             case Policy::write_once:
                 if (how == Leaves::seen && !conflicted(field, before) && incoming != l.value)
-                    return refuse(id, field.name, refusal_code::kWriteOnce,
-                                  quoted(field.name) + " is written once and has its value.");
+                    return refuse(id, field.name, refusal_code::kWriteOnce, {"valued"});
                 break;
             case Policy::highest:
                 if (compare_in_order(field, l.value, incoming) > 0 &&
                     !field.marks.lowered_by.contains(device_.role))
                     return refuse(id, field.name, "not_lowerable",
-                                  quoted(field.name) + " is not lowered by the role " +
-                                      std::string(name_of(device_.role)) + ".");
+                                  {std::string(name_of(device_.role))});
                 break;
             case Policy::lowest:
                 if (!l.value.is_null() &&
                     (incoming.is_null() || compare_in_order(field, incoming, l.value) > 0))
-                    return refuse(id, field.name, "not_lowerable",
-                                  quoted(field.name) + " keeps the lowest value it was given.");
+                    return refuse(id, field.name, "not_lowerable", {"lowest"});
                 break;
             case Policy::absorbing:
                 if (compare_in_order(field, l.value, incoming) > 0)
-                    return refuse(id, field.name, "absorbing",
-                                  quoted(field.name) + " stays once it is set.");
+                    return refuse(id, field.name, "absorbing");
                 break;
             default:
                 break;
@@ -300,18 +283,13 @@ void Admission::check_reference(const Field& field, const TypeInfo& type, const 
     const auto id = RecordId::from_bytes(*value.text());
     const StoredRecord* target = id ? changes_.find(*id) : nullptr;
     if (!target) {
-        wait_for(record, field.name, refusal_code::kUnknownReference,
-                 "The record that " + quoted(field.name) + " names has not arrived.");
+        wait_for(record, field.name, refusal_code::kUnknownReference, {"awaited"});
         return;
     }
     const Kind* kind = kind_numbered(target->state.kind);
     if (!type.refers_to.empty() && (!kind || kind->name != type.refers_to))
-        refuse(record, field.name, "wrong_kind",
-               quoted(field.name) + " names a record of another kind than " +
-                   std::string(type.refers_to) + ".");
-    if (!changes_.is_new(*target))
-        admit(*target, record, field.name,
-              quoted(field.name) + " names a record outside the scopes of this device.");
+        refuse(record, field.name, "wrong_kind", {"reference", std::string(type.refers_to)});
+    if (!changes_.is_new(*target)) admit(*target, record, field.name, {"reference"});
 }
 
 // ---- what the device reaches, and what it reached when this was captured
@@ -338,11 +316,11 @@ bool Admission::in_time(const StoredDeparture& departure) const {
 }
 
 bool Admission::admit(const StoredRecord& target, const RecordId& record, std::string_view field,
-                      const std::string& sentence) {
+                      std::vector<std::string> parameters) {
     if (reaches(device_, target.state.scope)) return true;
     const auto departure = departure_of(target);
     if (departure && in_time(*departure)) return true;
-    note(departure ? reviews_ : refusals_, record, field, "not_in_scope", sentence);
+    note(departure ? reviews_ : refusals_, record, field, "not_in_scope", std::move(parameters));
     return false;
 }
 
@@ -376,8 +354,7 @@ void Admission::settle_home(StoredRecord& record, int depth) {
 void Admission::settle_departed(StoredRecord& record) {
     const auto departure = departure_above(record);
     if (departure && in_time(*departure)) return changes_.depart(record, departure->from);
-    note(departure ? reviews_ : refusals_, record.state.id, {}, "not_in_scope",
-         "The record would lie outside the scopes of this device.");
+    note(departure ? reviews_ : refusals_, record.state.id, {}, "not_in_scope", {"home"});
 }
 
 void Admission::check_home(const Change& change) {
@@ -389,25 +366,22 @@ void Admission::check_home(const Change& change) {
         settle_home(record);
     } else if (kind.home == Home::territory) {
         if (!change.scope.empty() && change.scope != before)
-            refuse(change.id, "scope", "scope_mismatch", "The record lives in another territory.");
+            refuse(change.id, "scope", "scope_mismatch");
         return;
     } else if (root && kind.home != Home::person && writes(change, root->number)) {
         settle_home(record);
         if (record.state.scope != before)
-            refuse(change.id, root->name, "scope_mismatch",
-                   quoted(root->name) + " would move the record to another territory.");
+            refuse(change.id, root->name, "scope_mismatch", {"moves"});
         return;
     }
     const std::string& scope = record.state.scope;
     if (scope.empty() && root && kind.home != Home::person)
-        refuse(change.id, root->name, refusal_code::kRequired,
-               quoted(root->name) + " must be set.");
+        refuse(change.id, root->name, refusal_code::kRequired);
     else if (scope.empty())
-        refuse(change.id, "scope", refusal_code::kRequired,
-               "A device with several territories says in which one the record lives.");
+        refuse(change.id, "scope", refusal_code::kRequired, {"territory"});
     else if (kind.home == Home::territory &&
              (scope.rfind(kTerritoryScopes, 0) != 0 || !canonical_text(Format::scope, scope)))
-        refuse(change.id, "scope", refusal_code::kMalformed, "The record lives in one territory.");
+        refuse(change.id, "scope", refusal_code::kMalformed, {"home"});
     else if (changes_.is_new(record) && !may_write_into(device_, scope))
         settle_departed(record);
 }
@@ -429,8 +403,7 @@ void Admission::check_whole(const Change& change) {
         if (field->is_keyed() && !write.adds.empty() && at != shown_record.fields.end() &&
             at->second.size() > round_.limits.set_elements_max)
             refuse(change.id, field->name, refusal_code::kTooMany,
-                   quoted(field->name) + " takes at most " +
-                       std::to_string(round_.limits.set_elements_max) + " elements.");
+                   {std::to_string(round_.limits.set_elements_max)});
     }
     check_contacts(record, change);
     if (writes(change, common_field::external_ids)) check_external_ids(record);
@@ -446,8 +419,7 @@ void Admission::check_contacts(const StoredRecord& record, const Change& change)
                 add.value.text() ? RecordId::from_bytes(*add.value.text()) : std::nullopt;
             const StoredRecord* contact = id ? changes_.find(*id) : nullptr;
             if (contact && customer_of(*contact) != customer_of(record))
-                refuse(change.id, field->name, "other_customer",
-                       quoted(field->name) + " names a contact of another customer.");
+                refuse(change.id, field->name, "other_customer", {"contact"});
         }
     }
 }
@@ -461,27 +433,26 @@ RecordId Admission::customer_of(const StoredRecord& record) {
 void Admission::check_external_ids(const StoredRecord& record) {
     for (const ExternalName& name : external_names(shown(record, "external_ids")))
         if (changes_.other_holder(*kind_numbered(record.state.kind), record.state.id, name))
-            refuse(record.state.id, "external_ids", "duplicate_external_id",
-                   "Another record has the same id in the same system.");
+            refuse(record.state.id, "external_ids", "duplicate_external_id");
 }
 
 // ---- reasons
 
 void Admission::note(std::vector<Refusal>& among, const RecordId& record, std::string_view field,
-                     const char* code, std::string sentence) {
-    Refusal reason{record, std::string(field), code, std::move(sentence)};
+                     RefusalCode code, std::vector<std::string> parameters) {
+    Refusal reason = refusal(record, field, code, std::move(parameters));
     if (std::find(among.begin(), among.end(), reason) == among.end())
         among.push_back(std::move(reason));
 }
 
-void Admission::refuse(const RecordId& record, std::string_view field, const char* code,
-                       std::string sentence) {
-    note(refusals_, record, field, code, std::move(sentence));
+void Admission::refuse(const RecordId& record, std::string_view field, RefusalCode code,
+                       std::vector<std::string> parameters) {
+    note(refusals_, record, field, code, std::move(parameters));
 }
 
-void Admission::wait_for(const RecordId& record, std::string_view field, const char* code,
-                         std::string sentence) {
-    note(waits_, record, field, code, std::move(sentence));
+void Admission::wait_for(const RecordId& record, std::string_view field, RefusalCode code,
+                         std::vector<std::string> parameters) {
+    note(waits_, record, field, code, std::move(parameters));
 }
 
 }  // namespace rapport::server

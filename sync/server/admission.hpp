@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "model/refusals.hpp"
 #include "server/changeset.hpp"
 
 namespace rapport::server {
@@ -49,7 +50,7 @@ private:
     bool in_time(const StoredDeparture& departure) const;
     /// May the device change or name the record? If not, `record` and `field` get the reason.
     bool admit(const StoredRecord& target, const RecordId& record, std::string_view field,
-               const std::string& sentence);
+               std::vector<std::string> parameters = {});
     void redirect(StoredRecord& home, const Field& field, Write write);
     RecordId customer_of(const StoredRecord& record);
     void check_home(const Change& change);
@@ -58,11 +59,11 @@ private:
     void check_external_ids(const StoredRecord& record);
 
     static void note(std::vector<Refusal>& among, const RecordId& record, std::string_view field,
-                     const char* code, std::string sentence);
-    void refuse(const RecordId& record, std::string_view field, const char* code,
-                std::string sentence);
-    void wait_for(const RecordId& record, std::string_view field, const char* code,
-                  std::string sentence);
+                     RefusalCode code, std::vector<std::string> parameters);
+    void refuse(const RecordId& record, std::string_view field, RefusalCode code,
+                std::vector<std::string> parameters = {});
+    void wait_for(const RecordId& record, std::string_view field, RefusalCode code,
+                  std::vector<std::string> parameters = {});
 
     Round& round_;
     const Device& device_;

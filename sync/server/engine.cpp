@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include "model/refusals.hpp"
 #include "server/admission.hpp"
 #include "server/pull.hpp"
 
@@ -162,9 +163,7 @@ private:
             violated("the bundles of a writer follow each other without a gap");
         StoredVerdict verdict;
         if (bytes.size() > round_.limits.bundle_bytes_max) {
-            verdict = {
-                Verdict::refused,
-                {{{}, {}, "too_large", "The bundle is larger than the published limits allow."}}};
+            verdict = {Verdict::refused, {refusal({}, {}, "too_large", {"limits"})}};
         } else {
             round_.tx.savepoint([&] {
                 verdict = Admission(round_, device_, bundle).judge();
@@ -178,11 +177,7 @@ private:
 
     void answer_bundle(const Bundle& bundle, const std::optional<StoredVerdict>& verdict) {
         if (!verdict) violated("a repeated request carries bundles it did not carry before");
-        protocol::BundleVerdict& answer = reply_.verdicts.emplace_back();
-        answer.counter = bundle.counter;
-        answer.verdict = verdict->verdict;
-        for (const Refusal& r : verdict->reasons)
-            answer.reasons.push_back({r.record, r.field, r.code, r.sentence});
+        reply_.verdicts.push_back({bundle.counter, verdict->verdict, verdict->reasons});
     }
 
     void bring_down() {

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "model/refusals.hpp"
 #include "model/validation.hpp"
 #include "rapport/error.hpp"
 #include "server/admission.hpp"
@@ -103,10 +104,6 @@ std::size_t continue_moves(Round& round, Changeset& changes, std::size_t limit) 
 
 namespace {
 
-Refusal refusal(std::string_view field, const char* code, std::string sentence) {
-    return {{}, std::string(field), code, std::move(sentence)};
-}
-
 bool names_a_territory(const std::string& scope) {
     return scope.rfind(kTerritoryScopes, 0) == 0 && canonical_text(Format::scope, scope);
 }
@@ -115,10 +112,9 @@ std::optional<Refusal> begin_of_customer(Round& round, Changeset& changes,
                                          const Engine::HandOver& wanted) {
     StoredRecord* customer = changes.find(wanted.customer);
     if (!customer || kind_numbered(customer->state.kind)->home != Home::territory)
-        return refusal("customer", "unknown_record", "There is no customer with this id.");
+        return refusal({}, "customer", "not_found", {"customer"});
     if (const StoredRecord& home = changes.standing(*customer); &home != customer)
-        return refusal("customer", "merged",
-                       "The customer was merged into " + home.state.id.text() + "; name that one.");
+        return refusal({}, "customer", "merged", {home.state.id.text()});
     if (customer->state.scope == wanted.to) return std::nullopt;
     hand_over(round, changes, *customer, wanted.to);
     return std::nullopt;
@@ -127,12 +123,10 @@ std::optional<Refusal> begin_of_customer(Round& round, Changeset& changes,
 std::optional<Refusal> begin_of_territory(Round& round, const std::string& tenant,
                                           const Engine::HandOver& wanted) {
     if (!names_a_territory(wanted.from) || wanted.from == wanted.to)
-        return refusal("from", "malformed", "From one territory to another one.");
+        return refusal({}, "from", "malformed", {"two_territories"});
     for (const OpenMove& move : round.tx.open_moves(tenant))
         if (move.customer.is_nil() && (move.from == wanted.to || move.to == wanted.from))
-            return refusal(
-                "to", "under_way",
-                "Customers are still being moved from " + move.from + " to " + move.to + ".");
+            return refusal({}, "to", "under_way", {move.from, move.to});
     round.tx.save(tenant, OpenMove{{}, wanted.from, wanted.to, {}});
     round.moves_open = true;
     return std::nullopt;
@@ -141,8 +135,7 @@ std::optional<Refusal> begin_of_territory(Round& round, const std::string& tenan
 }  // namespace
 
 std::optional<Refusal> Engine::begin(const std::string& tenant, const HandOver& wanted) {
-    if (!names_a_territory(wanted.to))
-        return refusal("to", "malformed", "A customer lives in one territory, territory/CODE.");
+    if (!names_a_territory(wanted.to)) return refusal({}, "to", "malformed", {"territory"});
     const auto tx = storage_.begin_write();
     Round round(*tx, environment_, limits_);
     Changeset changes(round, tenant, bundle_name(kServerWriter, round.tick()), kServerName);

@@ -2,6 +2,7 @@
 // Reference data: what the office or an ERP writes for everybody.
 #include <algorithm>
 
+#include "model/refusals.hpp"
 #include "model/validation.hpp"
 #include "server/admission.hpp"
 #include "server/engine.hpp"
@@ -32,20 +33,16 @@ public:
     Engine::Written take(Record record) {
         Engine::Written written;
         written.id = record.id;
-        const auto refuse = [&](std::string_view field, const char* code, std::string sentence) {
-            written.refusals.push_back({written.id, std::string(field), code, std::move(sentence)});
+        const auto refuse = [&](RefusalCode code, std::vector<std::string> parameters = {}) {
+            written.refusals.push_back(refusal(written.id, {}, code, std::move(parameters)));
         };
         if (!record.kind) {
-            refuse({}, refusal_code::kUnknownKind, "The kind of record is not known.");
+            refuse(refusal_code::kUnknownKind, {"imported"});
         } else if (record.kind->home != Home::global) {
-            refuse({}, "not_reference_data",
-                   "Only what everybody shares is imported: products, territories, code lists, "
-                   "themes.");
+            refuse("not_reference_data");
         } else if (check_fields(record, written.refusals)) {
             written.id = record.id = identify(record);
-            if (record.id.is_nil())
-                refuse({}, refusal_code::kRequired,
-                       "Nothing in the record names it: no id, code or external id.");
+            if (record.id.is_nil()) refuse(refusal_code::kRequired, {"name"});
         }
         if (written.refusals.empty()) apply(record, written.refusals);
         return written;
@@ -56,17 +53,14 @@ private:
         for (auto& [number, content] : record.fields) {
             const Field* field = record.kind->field(number);
             if (!field) {
-                refusals.push_back({record.id,
-                                    {},
-                                    refusal_code::kUnknownField,
-                                    "It has a field this version does not know."});
+                refusals.push_back(
+                    refusal(record.id, {}, refusal_code::kUnknownField, {"imported"}));
                 continue;
             }
             // The feed's own lines come back with what the server's rules wrote.
             if (field->policy == Policy::owned && content != shown_now(record.id, *field))
                 refusals.push_back(
-                    {record.id, field->name, refusal_code::kNotWritable,
-                     "`" + field->name + "` is not imported: the server's own rules write it."});
+                    refusal(record.id, field->name, refusal_code::kNotWritable, {"imported"}));
             check_content(*field, record.id, content, round_.limits, refusals);
             if (field->type.shape != Shape::reference) continue;
             for (const Item& item : content)
@@ -86,8 +80,7 @@ private:
         const StoredRecord* target = id ? changes_.find(*id) : nullptr;
         const Kind* kind = target ? kind_numbered(target->state.kind) : nullptr;
         if (!kind || (!field.type.refers_to.empty() && kind->name != field.type.refers_to))
-            refusals.push_back({record, field.name, refusal_code::kUnknownReference,
-                                "`" + field.name + "` names a record the server does not know."});
+            refusals.push_back(refusal(record, field.name, refusal_code::kUnknownReference));
     }
 
     RecordId identify(const Record& record) {
@@ -104,7 +97,7 @@ private:
     void apply(const Record& incoming, std::vector<Refusal>& refusals) {
         StoredRecord* record = changes_.find(incoming.id);
         if (record && record->state.kind != incoming.kind->number) {
-            refusals.push_back({incoming.id, {}, "wrong_kind", "The record is of another kind."});
+            refusals.push_back(refusal(incoming.id, {}, "wrong_kind"));
             return;
         }
         Record whole = record ? show(record->state) : incoming;
@@ -113,8 +106,7 @@ private:
         check_record(whole, refusals);
         for (const ExternalName& name : external_names(whole.shown("external_ids")))
             if (changes_.other_holder(*incoming.kind, incoming.id, name))
-                refusals.push_back({incoming.id, "external_ids", "duplicate_external_id",
-                                    "Another record has the same id in the same system."});
+                refusals.push_back(refusal(incoming.id, "external_ids", "duplicate_external_id"));
         if (!refusals.empty()) return;
 
         const bool is_new = !record;

@@ -74,9 +74,15 @@ CREATE TABLE history (
 CREATE INDEX history_record ON history (tenant, record);
 CREATE TABLE feed (tenant TEXT PRIMARY KEY, head INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 )sql";
-// What came later and an older file gets at its next opening.
-constexpr const char* kAdd = R"sql(
+// What came later: a file that lacks it gets it when it is opened.
+constexpr const char* kAdded = R"sql(
 CREATE INDEX IF NOT EXISTS departure_feed ON departure (tenant, commit_no);
+CREATE TABLE IF NOT EXISTS open_bundle (
+    writer INTEGER NOT NULL, counter INTEGER NOT NULL,
+    PRIMARY KEY (writer, counter)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS late_verdict (
+    writer INTEGER NOT NULL, counter INTEGER NOT NULL, told_in INTEGER NOT NULL,
+    PRIMARY KEY (writer, counter)) STRICT, WITHOUT ROWID;
 )sql";
 
 constexpr const char* kRecordColumns =
@@ -131,22 +137,6 @@ void decode_entries(std::string_view bytes, Device& device) {
     r.finish();
 }
 
-std::string encode_reasons(const std::vector<Refusal>& reasons) {
-    WireWriter w;
-    w.varint(reasons.size());
-    for (const Refusal& reason : reasons)
-        w(reason.record, reason.field, reason.code, reason.sentence);
-    return w.take();
-}
-
-std::vector<Refusal> decode_reasons(std::string_view bytes) {
-    WireReader r(bytes);
-    std::vector<Refusal> reasons(r.count());
-    for (Refusal& reason : reasons) r(reason.record, reason.field, reason.code, reason.sentence);
-    r.finish();
-    return reasons;
-}
-
 void bind_optional(sqlite::Statement& statement, int index, const RecordId& id) {
     if (id.is_nil())
         statement.bind_null(index);
@@ -189,6 +179,17 @@ Device read_device(const sqlite::Statement& row) {
     device.file_id = row.text(12);
     device.last_sync_ms = row.integer(13);
     return device;
+}
+
+constexpr const char* kBundleColumns =
+    "b.writer, b.counter, b.verdict, b.reasons, b.bytes, b.received_at_ms";
+
+StoredBundle read_bundle(const sqlite::Statement& row) {
+    return {row.unsigned_integer(0),
+            row.unsigned_integer(1),
+            {static_cast<Verdict>(row.integer(2)), decode<std::vector<Refusal>>(row.blob(3))},
+            std::string(row.blob(4)),
+            row.integer(5)};
 }
 
 constexpr const char* kDeviceColumns =
@@ -318,7 +319,8 @@ public:
             db_.prepare("SELECT verdict, reasons FROM bundle WHERE writer = ? AND counter = ?");
         q.bind_all(writer, counter);
         if (!q.step()) return std::nullopt;
-        return StoredVerdict{static_cast<Verdict>(q.integer(0)), decode_reasons(q.blob(1))};
+        return StoredVerdict{static_cast<Verdict>(q.integer(0)),
+                             decode<std::vector<Refusal>>(q.blob(1))};
     }
     void save_verdict(std::uint64_t writer, std::uint64_t counter, const StoredVerdict& verdict,
                       std::string_view bytes, std::int64_t received_at_ms) override {
@@ -326,8 +328,68 @@ public:
             "INSERT INTO bundle (writer, counter, verdict, reasons, bytes, received_at_ms) "
             "VALUES (?, ?, ?, ?, ?, ?)");
         q.bind_all(writer, counter, static_cast<int>(verdict.verdict));
-        q.bind_blob(4, encode_reasons(verdict.reasons)).bind_blob(5, bytes).bind(6, received_at_ms);
+        q.bind_blob(4, encode(verdict.reasons)).bind_blob(5, bytes).bind(6, received_at_ms);
         q.run();
+        if (verdict.verdict == Verdict::refused || verdict.verdict == Verdict::review)
+            db_.prepare("INSERT INTO open_bundle (writer, counter) VALUES (?, ?)")
+                .bind_all(writer, counter)
+                .run();
+    }
+    std::optional<StoredBundle> bundle(std::uint64_t writer, std::uint64_t counter) override {
+        auto q = db_.prepare(std::string("SELECT ") + kBundleColumns +
+                             " FROM bundle b WHERE writer = ? AND counter = ?");
+        q.bind_all(writer, counter);
+        if (!q.step()) return std::nullopt;
+        return read_bundle(q);
+    }
+    void open_bundles(const std::string& tenant,
+                      const std::function<void(const StoredBundle&)>& each) override {
+        auto q = db_.prepare(
+            std::string("SELECT ") + kBundleColumns +
+            " FROM open_bundle o JOIN bundle b ON b.writer = o.writer AND b.counter = o.counter "
+            "JOIN device d ON d.writer = o.writer WHERE d.tenant = ? ORDER BY b.rowid");
+        q.bind_all(tenant);
+        while (q.step()) each(read_bundle(q));
+    }
+    void sent_again(std::uint64_t writer, std::uint64_t counter) override {
+        db_.prepare("DELETE FROM open_bundle WHERE writer = ? AND counter = ?")
+            .bind_all(writer, counter)
+            .run();
+    }
+    void decide(std::uint64_t writer, std::uint64_t counter,
+                const StoredVerdict& verdict) override {
+        auto q = db_.prepare(
+            "UPDATE bundle SET verdict = ?, reasons = ? WHERE writer = ? AND counter = ?");
+        q.bind(1, static_cast<int>(verdict.verdict)).bind_blob(2, encode(verdict.reasons));
+        q.bind(3, writer).bind(4, counter).run();
+        if (verdict.verdict != Verdict::refused) sent_again(writer, counter);
+        db_.prepare("INSERT INTO late_verdict (writer, counter, told_in) VALUES (?, ?, 0)")
+            .bind_all(writer, counter)
+            .run();
+    }
+    std::vector<LateVerdict> late_verdicts(std::uint64_t writer) override {
+        auto q = db_.prepare(
+            "SELECT b.counter, b.verdict, b.reasons, l.told_in FROM late_verdict l "
+            "JOIN bundle b ON b.writer = l.writer AND b.counter = l.counter WHERE l.writer = ? "
+            "ORDER BY l.counter");
+        q.bind_all(writer);
+        std::vector<LateVerdict> late;
+        while (q.step())
+            late.push_back(
+                {q.unsigned_integer(0),
+                 {static_cast<Verdict>(q.integer(1)), decode<std::vector<Refusal>>(q.blob(2))},
+                 q.unsigned_integer(3)});
+        return late;
+    }
+    void tell_late_verdicts(std::uint64_t writer, std::uint64_t sync) override {
+        db_.prepare("UPDATE late_verdict SET told_in = ? WHERE writer = ?")
+            .bind_all(sync, writer)
+            .run();
+    }
+    void late_verdicts_arrived(std::uint64_t writer, std::uint64_t sync) override {
+        db_.prepare("DELETE FROM late_verdict WHERE writer = ? AND told_in = ?")
+            .bind_all(writer, sync)
+            .run();
     }
 
     // records and streams
@@ -658,7 +720,7 @@ public:
             writer_.execute(kCreate);
             writer_.execute("PRAGMA user_version = " + std::to_string(kSchema));
         }
-        writer_.execute(kAdd);
+        writer_.execute(kAdded);
         transaction.commit();
     }
 

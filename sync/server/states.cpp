@@ -9,6 +9,7 @@
 
 #include "model/json.hpp"
 #include "model/lifecycle.hpp"
+#include "model/refusals.hpp"
 #include "model/validation.hpp"
 #include "server/moves.hpp"
 #include "server/scopes.hpp"
@@ -201,8 +202,8 @@ std::vector<std::pair<const Field*, Content>> parse(const Round& round, const St
     for (const auto& [name, text] : brought) {
         const Field* field = kind_numbered(subject.state.kind)->field(name);
         if (!field) {
-            findings.push_back({subject.state.id, name, refusal_code::kUnknownField,
-                                "There is no field `" + name + "`."});
+            findings.push_back(
+                refusal(subject.state.id, name, refusal_code::kUnknownField, {"requested"}));
             continue;
         }
         auto content = content_from_text(*field, {}, text, {}, subject.state.id, findings);
@@ -213,15 +214,17 @@ std::vector<std::pair<const Field*, Content>> parse(const Round& round, const St
     return fields;
 }
 
-StateDecision turned_down(std::string code, std::string sentence) {
-    return {StateVerdict::refused, std::move(code), std::move(sentence), nullptr};
+StateDecision turned_down(Refusal why) {
+    return {StateVerdict::refused, std::move(why.code), std::move(why.sentence),
+            std::move(why.parameters), nullptr};
 }
 
 StateDecision judge_and_apply(Round& round, Changeset& changes, const Device& device,
                               const StoredRecord& request, StoredRecord& subject) {
     const Lifecycle* lifecycle = lifecycle_of(*kind_numbered(subject.state.kind));
     if (!lifecycle)
-        return turned_down("no_lifecycle", "Records of this kind have no states to request.");
+        return turned_down(refusal(subject.state.id, {}, "no_lifecycle",
+                                   {kind_numbered(subject.state.kind)->name}));
 
     const std::string to = shown_text(request, "to"), reason = shown_text(request, "reason");
     Brought brought;
@@ -251,7 +254,7 @@ StateDecision judge_and_apply(Round& round, Changeset& changes, const Device& de
 
     std::vector<Refusal> findings;
     const auto fields = parse(round, subject, brought, findings);
-    if (!findings.empty()) return turned_down(findings.front().code, findings.front().sentence);
+    if (!findings.empty()) return turned_down(std::move(findings.front()));
     const Stamp stamp = round.tick();
     for (const auto& [field, content] : fields) changes.write(subject, *field, content, stamp);
     enter(round, changes, subject, to, device.rep, reason);

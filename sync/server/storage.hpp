@@ -10,6 +10,7 @@
 
 #include "model/bundle.hpp"
 #include "model/state.hpp"
+#include "rapport/refusal.hpp"
 
 /// What the engine needs of a database. SQLite is the embedded default; nothing in it is SQLite's.
 namespace rapport::server {
@@ -45,6 +46,22 @@ struct Device {
 struct StoredVerdict {
     Verdict verdict = Verdict::applied;
     std::vector<Refusal> reasons;
+};
+
+/// A bundle as it came, with what became of it.
+struct StoredBundle {
+    std::uint64_t writer = 0;
+    std::uint64_t counter = 0;
+    StoredVerdict verdict;
+    std::string bytes;
+    std::int64_t received_at_ms = 0;
+};
+
+/// What a person decided about a bundle in review, until its device has it.
+struct LateVerdict {
+    std::uint64_t counter = 0;
+    StoredVerdict verdict;
+    std::uint64_t told_in = 0;  ///< sync whose reply told it first and left an entry; 0: none yet
 };
 
 /// A record with what the centre knows about it beside its fields.
@@ -133,6 +150,21 @@ public:
     virtual void save_verdict(std::uint64_t writer, std::uint64_t counter,
                               const StoredVerdict& verdict, std::string_view bytes,
                               std::int64_t received_at_ms) = 0;
+    virtual std::optional<StoredBundle> bundle(std::uint64_t writer, std::uint64_t counter) = 0;
+    /// Bundles of a tenant that wait for somebody: refused and not sent again since, or in review.
+    /// In the order they came.
+    virtual void open_bundles(const std::string& tenant,
+                              const std::function<void(const StoredBundle&)>& each) = 0;
+    /// The device sent this bundle again under a later counter: it is open no more.
+    virtual void sent_again(std::uint64_t writer, std::uint64_t counter) = 0;
+    /// The verdict of a person on a bundle in review; it becomes a late verdict.
+    virtual void decide(std::uint64_t writer, std::uint64_t counter,
+                        const StoredVerdict& verdict) = 0;
+    virtual std::vector<LateVerdict> late_verdicts(std::uint64_t writer) = 0;
+    /// The reply to this sync tells all late verdicts of the writer.
+    virtual void tell_late_verdicts(std::uint64_t writer, std::uint64_t sync) = 0;
+    /// The device has the reply to this sync, and the late verdicts it told.
+    virtual void late_verdicts_arrived(std::uint64_t writer, std::uint64_t sync) = 0;
 
     // records and streams
     virtual std::optional<StoredRecord> record(const std::string& tenant, const RecordId& id) = 0;

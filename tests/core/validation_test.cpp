@@ -288,7 +288,7 @@ TEST_CASE("sentences name the field and its bound, never what was typed") {
     const Checked seen = checked(text_field(Format::line, 5), Value("Geheimnis"));
     REQUIRE(seen.refusals.size() == 1);
     CHECK(seen.refusals[0] ==
-          Refusal{kSomebody, "sample", "too_long", "`sample` takes at most 5 characters."});
+          Refusal{kSomebody, "sample", "too_long", "`sample` takes at most 5 characters.", {"5"}});
     const Field& mood = *kind_of<Visit>().field("mood");
     CHECK(checked(mood, Value(std::int64_t{3})).refusals.at(0).sentence ==
           "`mood` must be from -2 to 2.");

@@ -289,7 +289,7 @@ public:
     int unsent() const {
         const Json s = status();
         return s["queued"].get<int>() + s["sent"].get<int>() + s["refused"].get<int>() +
-               s["waiting"].get<int>();
+               s["review"].get<int>() + s["waiting"].get<int>();
     }
     Json shown(const std::string& id) const {
         return Json::parse(output("show", {id, "--format", "json"}));

@@ -204,18 +204,31 @@ TEST_CASE("a refused bundle blocks only what depends on it, and goes once it is 
     const Json status = other.status();
     CHECK(status["refused"] == 1);
     CHECK(status["waiting"] == 1);
-    const auto refused = status["refused_records"].get<std::vector<Json>>();
-    CHECK(ids_of(refused) == std::set<std::string>(mistaken.begin(), mistaken.end()));
-    const Json* customer = find(refused, "id", mistaken[0]);
-    REQUIRE(customer != nullptr);
-    REQUIRE(customer->at("reasons").size() == 1);
-    CHECK(customer->at("reasons")[0]["code"] == "duplicate_external_id");
-    CHECK(customer->at("reasons")[0]["field"] == "external_ids");
-    CHECK_FALSE(customer->at("reasons")[0]["sentence"].get<std::string>().empty());
-    REQUIRE(status["waiting_records"].size() == 1);
-    CHECK(status["waiting_records"][0]["id"] == dependant);
-    const Json& waits_for = status["waiting_records"][0]["waits_for"];
-    CHECK(std::find(waits_for.begin(), waits_for.end(), mistaken[0]) != waits_for.end());
+    const auto held = status["held"].get<std::vector<Json>>();
+    REQUIRE(held.size() == 2);
+    CHECK(held[0]["sync"] == "refused");
+    const auto records = held[0]["records"].get<std::vector<Json>>();
+    CHECK(ids_of(records) == std::set<std::string>(mistaken.begin(), mistaken.end()));
+    CHECK(find(records, "id", mistaken[0])->at("title") == "Feinkost Abendroth");
+    REQUIRE(held[0]["reasons"].size() == 1);
+    const Json& reason = held[0]["reasons"][0];
+    CHECK(reason["code"] == "duplicate_external_id");
+    CHECK(reason["field"] == "external_ids");
+    CHECK(reason["record"] == mistaken[0]);
+    CHECK(reason["sentence"] == "Another record has the same id in the same system.");
+    CHECK(held[1]["sync"] == "waits");
+    CHECK(held[1]["records"][0]["id"] == dependant);
+    CHECK(held[1]["records"][0]["title"] == "Beutel gerissen");
+    REQUIRE(held[1]["waits_for"].size() == 1);
+    CHECK(held[1]["waits_for"][0]["sync"] == "refused");
+    CHECK(held[1]["waits_for"][0]["code"] == "duplicate_external_id");
+    CHECK(find(held[1]["waits_for"][0]["records"].get<std::vector<Json>>(), "id", mistaken[0]) !=
+          nullptr);
+    // And in the rep's own language.
+    const std::string german = other.output("status", {"--lang", "de"});
+    CHECK(has(german, "Ein anderer Datensatz hat im selben System dieselbe Id."));
+    CHECK(has(german, "auf customer " + mistaken[0] +
+                          "  Feinkost Abendroth: abgelehnt (duplicate_external_id)"));
     CHECK(other.state_of(elsewhere) == "confirmed");
 
     const std::string key = centre.server.feed_key();

@@ -17,7 +17,8 @@ int main(int argc, char** argv) {
         .visit_id = visit, .need = "Deckel mit Clip", .importance = Importance::important});
     const Captured captured = bundle.save();  // on disk when it returns, or refused as a whole
     for (const RecordId& id : captured.ids) std::cout << id.text() << '\n';
-    for (const Refusal& r : captured.refusals) std::cout << r.field << ": " << r.sentence << '\n';
+    for (const Refusal& r : captured.refusals)  // field, code, and a sentence for the rep
+        std::cout << sentence(r, Language::german) << '\n';
 
     const Subscription watch = store.observe({}, [&](const Changes&) {  // after every commit
         for (const Conflict& c : store.conflicts()) std::cout << c.id << " has two values\n";

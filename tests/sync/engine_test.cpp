@@ -266,9 +266,8 @@ const RecordId kCustomer = id_of(1), kComplaint = id_of(2), kRequest = id_of(3),
 
 bool has_code(const protocol::BundleVerdict& verdict, const std::string& code,
               const std::string& field = {}) {
-    return std::any_of(
-        verdict.reasons.begin(), verdict.reasons.end(),
-        [&](const protocol::Reason& r) { return r.code == code && r.field == field; });
+    return std::any_of(verdict.reasons.begin(), verdict.reasons.end(),
+                       [&](const Refusal& r) { return r.code == code && r.field == field; });
 }
 
 /// What became of the bundles of a request: `applied`, or the verdict with code and field of each
@@ -278,7 +277,7 @@ std::string verdicts_of(const protocol::Reply& reply) {
     std::string text;
     for (const protocol::BundleVerdict& v : reply.verdicts) {
         text += (text.empty() ? "" : "; ") + std::string(kNames[static_cast<int>(v.verdict)]);
-        for (const protocol::Reason& r : v.reasons)
+        for (const Refusal& r : v.reasons)
             text += " " + r.code + (r.field.empty() ? "" : ":" + r.field);
     }
     return text;

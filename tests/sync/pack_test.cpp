@@ -136,7 +136,7 @@ TEST_CASE("request, reply and body have the bytes that were published") {
     reply.cursor = "<cursor>";
     reply.receipt = 42;
     reply.verdicts = {
-        {42, Verdict::refused, {{RecordId{}, "need", "required", "A wish needs a need."}}}};
+        {42, Verdict::refused, {{RecordId{}, "need", "too_long", "Too long.", {"4000"}}}}};
     reply.records = {"<record>"};
     reply.departures = {{9, RecordId{}, 2, ""}};
     reply.authors = {{78, "R23"}};
@@ -174,7 +174,8 @@ TEST_CASE("a request and a reply keep every field") {
     reply.cursor = "cursor";
     reply.receipt = 3;
     reply.checkpoint = false;
-    reply.verdicts = {{4, Verdict::refused, {{RecordId{{9}}, "field", "too_long", "Too long."}}}};
+    reply.verdicts = {
+        {4, Verdict::refused, {{RecordId{{9}}, "field", "too_long", "Too long.", {"5", "7"}}}}};
     reply.records = {"record"};
     reply.departures = {{6, RecordId{{8}}, 2, "territory/AT-1"}};
     reply.not_yours = {RecordId{{7}}};

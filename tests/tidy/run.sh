@@ -6,7 +6,7 @@
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
-checks=(layers third_party licence format top_level machine_paths left_over)
+checks=(layers third_party refusals licence format top_level machine_paths left_over)
 top_level_names='CMakeLists.txt CMakePresets.json core sync bindings examples tests README.md'
 
 # Files below the tree, as paths relative to it; build folders and dotfolders of tools are not ours.
@@ -87,6 +87,16 @@ check_third_party() {
         [[ $path != */include/* || $name == rapport/* || $name =~ ^[a-z_]+$ || -n $(part_of_include "$name") ]] ||
             echo "$path:$line: a public header includes $name, which is neither ours nor of the standard library"
     done < <(sources | includes)
+}
+
+# A refusal with words of its own would be told in one language only: refusal() takes them from refusal.def.
+check_refusals() {
+    local path
+    sources | grep -E '^(core|sync|examples)/' | while read -r path; do
+        ! tr -s ' \n' ' ' <"$path" |
+            grep -qE '(push_back\( ?|Refusal ?)\{+}?[^;{}]*"[a-z_]+", ("[^"]* |"`")' ||
+            echo "$path: a refusal with a sentence of its own"
+    done
 }
 
 check_licence() {
@@ -185,6 +195,7 @@ self_test() {
     finds third_party sync/client/curl.cpp "$spdx" '#include <boost/asio.hpp>'
     finds third_party core/include/rapport/kind.hpp "$spdx" '#include <cereal/cereal.hpp>'
     finds third_party core/include/rapport/record.hpp "$spdx" '#include <nlohmann/json.hpp>'
+    finds refusals core/model/id.cpp "$spdx" 'Refusal refused() { return Refusal{{}, "name", "rude", "Too rude."}; }'
     finds licence core/model/id.cpp 'int x;'
     finds licence tests/run.sh '#!/usr/bin/env bash'
     finds licence bindings/ABI.md '# Text'

@@ -6,8 +6,6 @@
 #include <string>
 #include <string_view>
 
-#include "rapport/id.hpp"
-
 namespace rapport {
 
 enum class ErrorCode : std::int32_t {
@@ -30,16 +28,6 @@ public:
 private:
     ErrorCode code_;
     int detail_;
-};
-
-/// Why a record or a bundle is not accepted: an everyday answer, not an exception.
-struct Refusal {
-    RecordId record;       ///< nil when it is about the whole bundle
-    std::string field;     ///< name of the field or `group.part`; empty when it is about the record
-    std::string code;      ///< stable, for programs: `required`, `too_long`, `gtin_check_digit`,
-                           ///< `not_writable`, ...
-    std::string sentence;  ///< English, for people; holds no customer data
-    friend bool operator==(const Refusal&, const Refusal&) = default;
 };
 
 }  // namespace rapport

@@ -28,6 +28,10 @@ struct Record {
     void set(std::string_view field, Value value);
 };
 
+/// What tells a person which record it is, on one line of at most 80 characters: its name, its
+/// title or its first words, else its kind and time.
+std::string title(const Record& record);
+
 /// A typed struct as a Record and back. Codes this build does not know read back as unset.
 template <class K>
 Record to_record(const K& typed, const RecordId& id) {

@@ -13,6 +13,7 @@
 #include "rapport/error.hpp"
 #include "rapport/query.hpp"
 #include "rapport/record.hpp"
+#include "rapport/refusal.hpp"
 #include "rapport/search.hpp"
 
 namespace rapport {
@@ -53,6 +54,7 @@ enum class SyncState : std::uint8_t {
     sent,       ///< sent, no verdict yet
     confirmed,  ///< the server has it
     refused,    ///< the server will not take it as it is; `reasons` say why; an edit resubmits it
+    review,     ///< a person at the centre decides; kept here, not sent again
     waits,      ///< waits for another bundle, or for the server to know what it refers to
     conflict,   ///< confirmed, and a field has values nobody has reconciled
 };
@@ -65,10 +67,33 @@ struct RecordStatus {
     bool conflict = false;
 };
 
+/// A record as a person recognises it.
+struct TitledRecord {
+    const Kind* kind = nullptr;
+    RecordId id;
+    std::string title;
+};
+
+/// A bundle that does not go on by itself, and why.
+struct HeldBundle {
+    SyncState state = SyncState::refused;  ///< refused, review or waits
+    Instant captured_at;
+    std::vector<TitledRecord> records;  ///< those it creates first
+    std::vector<Refusal> reasons;       ///< the server's; empty when it only waits for others
+    /// What it waits for: the bundle that is refused, in review, told `later` or still a draft.
+    struct Needed {
+        SyncState state = SyncState::refused;
+        std::string code;  ///< of its first reason; empty when it has none
+        std::vector<TitledRecord> records;
+    };
+    std::vector<Needed> waits_for{};
+};
+
 /// How the file stands as a whole. Derived when asked, never stored.
 struct Overview {
-    std::size_t drafts = 0, queued = 0, sent = 0, refused = 0, waiting = 0;  ///< bundles
-    std::size_t conflicts = 0;                                               ///< fields
+    std::size_t drafts = 0, queued = 0, sent = 0, refused = 0, review = 0,
+                waiting = 0;    ///< bundles
+    std::size_t conflicts = 0;  ///< fields
     std::optional<Instant>
         unreceived_since;  ///< capture time of the earliest bundle without an applied verdict
     std::optional<Instant> last_sync;  ///< the last reply that counted
@@ -215,6 +240,9 @@ public:
     /// Brings at most a few hundred records into the search index, in one transaction; true if more
     /// are left. For an app's idle moments; captures never wait for the index.
     bool index_some();
+    /// The bundles that are refused, in review or wait for another, in the order they were
+    /// captured.
+    std::vector<HeldBundle> held() const;
 
     // ---- conflicts
     std::vector<Conflict> conflicts(std::size_t limit = 1000) const;

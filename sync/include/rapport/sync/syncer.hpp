@@ -39,8 +39,9 @@ enum class SyncEnd : std::uint8_t {
 };
 std::string_view name_of(SyncEnd end);
 
-/// What a sync came to. It adds up: sent = applied + refused + later + unanswered, and applied +
-/// unanswered + left is all that was queued. While no byte left the device nothing counts as sent.
+/// What a sync came to. It adds up: sent = applied + refused + later + review + unanswered, and
+/// applied + unanswered + left is all that was queued. While no byte left the device nothing counts
+/// as sent.
 struct SyncResult {
     SyncEnd end = SyncEnd::complete;
     std::string sentence;  ///< what a person may do about it; empty when complete
@@ -49,9 +50,11 @@ struct SyncResult {
     std::size_t conflicted = 0;  ///< of the applied ones
     std::size_t refused = 0;
     std::size_t later = 0;
+    std::size_t review = 0;      ///< a person at the centre decides
+    std::size_t decided = 0;     ///< of earlier syncs, in review until now
     std::size_t unanswered = 0;  ///< sent, no verdict yet
-    std::size_t left =
-        0;  ///< bundles still on the device: waiting, refused before, not sent for lack of budget
+    std::size_t left = 0;  ///< bundles still on the device: waiting, in review, refused before, not
+                           ///< sent for lack of budget
     std::size_t received = 0;  ///< records that became visible
     int requests = 0;
     std::uint64_t bytes_sent = 0, bytes_received = 0;
