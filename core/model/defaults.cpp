@@ -40,6 +40,11 @@ void set_defaults(Record& record, const CaptureFacts& facts) {
         if (!facts.rep.empty()) set_if_unset(record, "author", facts.rep);
     } else if (kind == "task" || kind == "loop_task") {
         set_if_unset(record, "state", "open");
+    } else if (kind == "answer") {
+        set_if_unset(record, "at", facts.now.packed());
+        set_if_unset(record, "status", "answered");
+    } else if (kind == "consent") {
+        set_if_unset(record, "given_at", facts.now.packed());
     }
     if (!facts.visit_customer.is_nil())
         set_if_unset(record, "customer_id", facts.visit_customer.raw());

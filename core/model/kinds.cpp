@@ -80,8 +80,11 @@ void check_field(const Kind& kind, const Field& f) {
     if (!f.marks.lowered_by.empty() && f.policy != Policy::highest)
         stop(where + ": only a highest field can be lowered");
     if (f.number >= common_field::first_own && kind.append_only && !f.marks.writers.empty() &&
-        f.policy != Policy::write_once && f.policy != Policy::per_key)
+        f.policy != Policy::write_once && f.policy != Policy::per_key && !f.marks.fixed)
         stop(where + ": a field that changes, in a kind that does not");
+    if (f.marks.fixed && !f.is_keyed()) stop(where + ": only a set or map is marked fixed");
+    if (f.disclosed_from != Disclosure::none && !kind.field("disclosure"))
+        stop(where + ": its record has no level of disclosure");
 }
 
 /// Names under which values stand side by side: fields, and `field_part` of groups.
@@ -101,12 +104,15 @@ void check_names(const Kind& kind) {
 const std::vector<const Kind*>& checked_kinds() {
     static const std::vector<const Kind*> kinds = [] {
         std::vector<const Kind*> all = {
-            &kind_of<Customer>(),     &kind_of<Contact>(),     &kind_of<Product>(),
-            &kind_of<Territory>(),    &kind_of<CodeList>(),    &kind_of<Visit>(),
-            &kind_of<ProductTalk>(),  &kind_of<Complaint>(),   &kind_of<ProductWish>(),
-            &kind_of<Theme>(),        &kind_of<Note>(),        &kind_of<Attachment>(),
+            &kind_of<Customer>(), &kind_of<Contact>(), &kind_of<Product>(), &kind_of<Territory>(),
+            &kind_of<CodeList>(), &kind_of<Visit>(), &kind_of<ProductTalk>(), &kind_of<Complaint>(),
+            &kind_of<ProductWish>(), &kind_of<Theme>(), &kind_of<Note>(), &kind_of<Attachment>(),
             &kind_of<StateRequest>(), &kind_of<StatusEvent>(), &kind_of<Task>(),
-            &kind_of<LoopTask>()};
+            &kind_of<LoopTask>(), &kind_of<MarketingQuestion>(), &kind_of<Answer>(),
+            &kind_of<Consent>(),
+            // 20 is kept for erasure orders
+            &kind_of<DiscountPolicy>(), &kind_of<PriceRequest>(), &kind_of<CustomisationRequest>(),
+            &kind_of<CustomOption>(), &kind_of<StateTable>(), &kind_of<CorrectiveAction>()};
         for (std::size_t i = 1; i < all.size(); ++i)
             if (all[i]->number <= all[i - 1]->number)
                 stop(all[i]->name + ": kinds are listed by their numbers");
@@ -160,6 +166,8 @@ void detail::check_table(const Kind& kind) {
     }
     check_names(kind);
     check_layout(kind);
+    if (!kind.open_state.empty() && !kind.field(common_field::state))
+        stop(kind.name + ": it is edited in one state only, but has none");
     for (const std::string_view name : {kind.root, kind.time})
         if (!name.empty() && !kind.field(name))
             stop(kind.name + ": its traits name " + std::string(name) + ", which is no field");

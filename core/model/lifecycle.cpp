@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "model/refusals.hpp"
+#include "model/validation.hpp"
 
 namespace rapport {
 namespace {
@@ -15,34 +17,68 @@ constexpr Days kReopenFor{180};  ///< after the answer
 
 // ---- guards
 
-std::string_view told(const TransitionFacts& f) {
+std::string_view told(const TransitionFacts& f, Role) {
     if (f.customer_told) return {};
     if (!f.customer_unhappy) return "customer_not_told";
     return f.silent_since && f.now.at - f.silent_since->at >= kSilence ? "" : "customer_unhappy";
 }
 
-std::string_view decision_told(const TransitionFacts& f) {
+std::string_view decision_told(const TransitionFacts& f, Role) {
     return f.customer_told || f.customer_unhappy ? "" : "customer_not_told";
 }
 
-std::string_view may_reopen(const TransitionFacts& f) {
+std::string_view may_reopen(const TransitionFacts& f, Role) {
     const auto* answered = f.subject->value("answered_at").integer();
     if (answered && f.now.at - Instant::unpack(*answered).at > kReopenFor) return "too_late";
     return f.customer_unhappy || !f.reason.empty() ? "" : "reason_missing";
 }
 
-std::string_view new_note(const TransitionFacts& f) { return f.has_new_note ? "" : "note_missing"; }
+std::string_view new_note(const TransitionFacts& f, Role) {
+    return f.has_new_note ? "" : "note_missing";
+}
+
+std::string_view corrective_action(const TransitionFacts& f, Role) {
+    return f.has_corrective_action ? "" : "corrective_action_missing";
+}
+
+std::string_view approver(const TransitionFacts& f, Role role) {
+    const auto* named = f.subject->value("approver").text();
+    return !named || *named == name_of(role) ? "" : "other_approver";
+}
+
+std::string_view offer_over(const TransitionFacts& f, Role) {
+    const auto* until = f.subject->value("offer_until").integer();
+    return until && Instant::unpack(*until).at <= f.now.at ? "" : "offer_holds";
+}
 
 /// A merged record is never merged into, so that merges form no circle.
-std::string_view other_stands(const TransitionFacts& f) {
+std::string_view other_stands(const TransitionFacts& f, Role) {
     if (!f.other || f.other->kind != f.subject->kind) return "other_unknown";
     if (f.other->id == f.subject->id) return "merged_with_itself";
     return f.other->value("state") == Value("merged") ? "other_is_merged" : "";
 }
 
-std::string_view same_customer(const TransitionFacts& f) {
-    if (const auto code = other_stands(f); !code.empty()) return code;
+std::string_view same_customer(const TransitionFacts& f, Role role) {
+    if (const auto code = other_stands(f, role); !code.empty()) return code;
     return f.other->value("customer_id") == f.subject->value("customer_id") ? "" : "other_customer";
+}
+
+constexpr std::pair<std::string_view, Guard> kGuards[] = {
+    {"customer_told", told},
+    {"decision_told", decision_told},
+    {"may_reopen", may_reopen},
+    {"new_note", new_note},
+    {"corrective_action", corrective_action},
+    {"approver", approver},
+    {"offer_over", offer_over},
+    {"other_stands", other_stands},
+    {"same_customer", same_customer},
+};
+
+Guard guard_named(std::string_view name) {
+    for (const auto& [known, guard] : kGuards)
+        if (known == name) return guard;
+    return nullptr;
 }
 
 // ---- the machines
@@ -62,7 +98,7 @@ const Lifecycle& of_customer() {
             {.from = "dormant", .to = "lost", .who = sales, .needs_reason = true},
             {.from = "lost", .to = "active", .who = sales | sys},
         };
-        for (const std::string_view from : {"prospect", "active", "dormant", "lost"})
+        for (const char* from : {"prospect", "active", "dormant", "lost"})
             l.transitions.push_back({.from = from,
                                      .to = "merged",
                                      .who = Roles(mgr) | mkt,
@@ -96,20 +132,20 @@ const Lifecycle& of_complaint() {
              .to = "action",
              .who = qm,
              .needs = {"cause_code"},
-             .sets = {"owner", "due_at"}},
+             .sets = {"owner", "due_at"},
+             .guard = corrective_action},
             {.from = "answered", .to = "closed", .who = Roles(sys) | rep, .guard = told},
         };
-        for (const std::string_view from : {"assessed", "investigating", "action"})
+        for (const char* from : {"assessed", "investigating", "action"})
             l.transitions.push_back({.from = from,
                                      .to = "answered",
                                      .who = qm,
                                      .needs = {"decision", "reply_text"},
                                      .sets = {"decision", "reply_text"}});
-        for (const std::string_view from : {"answered", "closed"})
+        for (const char* from : {"answered", "closed"})
             l.transitions.push_back(
                 {.from = from, .to = "investigating", .who = Roles(rep) | qm, .guard = may_reopen});
-        for (const std::string_view from :
-             {"submitted", "acknowledged", "assessed", "investigating"}) {
+        for (const char* from : {"submitted", "acknowledged", "assessed", "investigating"}) {
             l.transitions.push_back(
                 {.from = from, .to = "withdrawn", .who = Roles(rep) | qm, .needs_reason = true});
             l.transitions.push_back({.from = from,
@@ -139,14 +175,14 @@ const Lifecycle& of_wish() {
             {.from = "decided", .to = "told", .who = sys, .guard = decision_told},
             {.from = "told", .to = "decided", .who = sys},
         };
-        for (const std::string_view from : {"submitted", "triaged"})
+        for (const char* from : {"submitted", "triaged"})
             l.transitions.push_back({.from = from,
                                      .to = "merged",
                                      .who = pm,
                                      .needs = {"duplicate_of"},
                                      .sets = {"duplicate_of"},
                                      .guard = same_customer});
-        for (const std::string_view from : {"submitted", "needs_info", "triaged"})
+        for (const char* from : {"submitted", "needs_info", "triaged"})
             l.transitions.push_back({.from = from, .to = "withdrawn", .who = rep});
         return l;
     }();
@@ -156,7 +192,7 @@ const Lifecycle& of_wish() {
 const Lifecycle& of_theme() {
     static const Lifecycle lifecycle = [] {
         Lifecycle l{"theme", "open", {}};
-        const auto decide = [&l](std::string_view from, std::string_view to) -> Transition& {
+        const auto decide = [&l](const char* from, const char* to) -> Transition& {
             return l.transitions.emplace_back(
                 Transition{.from = from,
                            .to = to,
@@ -171,10 +207,9 @@ const Lifecycle& of_theme() {
         declined.needs_reason = true;
         declined.brings = {"decision_text_for_customer"};
         decide("under_review", "parked");
-        for (const std::string_view from : {"parked", "declined", "planned"})
+        for (const char* from : {"parked", "declined", "planned"})
             l.transitions.push_back({.from = from, .to = "under_review", .who = pm});
-        for (const std::string_view from :
-             {"open", "under_review", "planned", "in_progress", "parked"})
+        for (const char* from : {"open", "under_review", "planned", "in_progress", "parked"})
             l.transitions.push_back({.from = from,
                                      .to = "merged",
                                      .who = pm,
@@ -186,9 +221,68 @@ const Lifecycle& of_theme() {
     return lifecycle;
 }
 
+const Lifecycle& of_question() {
+    static const Lifecycle lifecycle{"marketing_question",
+                                     "draft",
+                                     {{.from = "draft", .to = "live", .who = Roles(mkt) | sys},
+                                      {.from = "draft", .to = "closed", .who = Roles(mkt) | sys},
+                                      {.from = "live", .to = "closed", .who = Roles(mkt) | sys}}};
+    return lifecycle;
+}
+
+/// Price and customisation requests: `answer` are the fields an approver may set.
+Lifecycle of_approval(const char* kind, const std::vector<std::string>& answer,
+                      const char* counter) {
+    const Roles approvers = Roles(mgr) | mkt | qm | pm | price | admin;
+    Lifecycle l{kind, "submitted", {}};
+    for (const char* to : {"within_limit", "needs_approval"})
+        l.transitions.push_back({.from = "submitted", .to = to, .who = sys});
+    l.transitions.push_back({.from = "needs_approval",
+                             .to = "approved",
+                             .who = approvers,
+                             .sets = answer,
+                             .guard = approver});
+    l.transitions.push_back({.from = "needs_approval",
+                             .to = "rejected",
+                             .who = approvers,
+                             .needs = {"reply_text"},
+                             .sets = {"reply_text"},
+                             .guard = approver});
+    l.transitions.push_back({.from = "needs_approval",
+                             .to = "countered",
+                             .who = approvers,
+                             .brings = {counter},
+                             .sets = answer,
+                             .guard = approver});
+    l.transitions.push_back({.from = "countered", .to = "accepted", .who = rep});
+    for (const char* from : {"approved", "countered"})
+        l.transitions.push_back({.from = from,
+                                 .to = "expired",
+                                 .who = Roles(rep) | mgr | price | sys,
+                                 .guard = offer_over});
+    for (const char* from :
+         {"submitted", "within_limit", "needs_approval", "approved", "countered"})
+        l.transitions.push_back({.from = from, .to = "withdrawn", .who = rep});
+    return l;
+}
+
+const Lifecycle& of_price_request() {
+    static const Lifecycle lifecycle =
+        of_approval("price_request", {"counter_bp", "reply_text", "offer_until"}, "counter_bp");
+    return lifecycle;
+}
+
+const Lifecycle& of_customisation_request() {
+    static const Lifecycle lifecycle = of_approval(
+        "customisation_request",
+        {"lead_time_days", "effort", "price_minor", "price_currency", "reply_text", "offer_until"},
+        "reply_text");
+    return lifecycle;
+}
+
 // ---- judging
 
-bool holds(const std::vector<std::string_view>& names, std::string_view name) {
+bool holds(const std::vector<std::string>& names, std::string_view name) {
     return std::find(names.begin(), names.end(), name) != names.end();
 }
 
@@ -212,19 +306,106 @@ StateDecision refuse(RefusalCode code, std::vector<std::string> parameters = {})
             std::move(parameters), nullptr};
 }
 
-/// The code of a guard.
-StateDecision turned_down(std::string_view code) {
-    std::string english = sentence_of(code, {}, {}, Language::english);
-    if (english.empty()) english = "The change of state is not possible now.";
-    return {StateVerdict::refused, std::string(code), std::move(english), {}, nullptr};
+/// By a guard, in the words of its own code; `as` is the code a state table gives it, if any.
+StateDecision turned_down(std::string_view guard, std::string_view as) {
+    return {StateVerdict::refused,
+            std::string(as.empty() ? guard : as),
+            sentence_of(guard, {}, {}, Language::english),
+            {},
+            nullptr};
+}
+
+// ---- state tables
+
+/// The names in a text, which blanks or commas part.
+std::vector<std::string> names_in(const Value& value) {
+    std::vector<std::string> names;
+    std::string name;
+    for (const char c : value.text() ? *value.text() + " " : std::string())
+        if (c != ' ' && c != ',')
+            name += c;
+        else if (!name.empty())
+            names.push_back(std::exchange(name, {}));
+    return names;
+}
+
+std::string text_of(const Value& value) { return value.text() ? *value.text() : std::string(); }
+
+/// The parts of a StateRow by their names, whatever their order in the group.
+const Value& part_of(const Record& table, const Item& row, std::string_view name) {
+    static const Value kNull;
+    const Parts* parts = row.value.parts();
+    const auto& infos = table.kind->field("rows")->type.parts;
+    for (std::size_t i = 0; parts && i < infos.size() && i < parts->size(); ++i)
+        if (infos[i].name == name) return (*parts)[i];
+    return kNull;
 }
 
 }  // namespace
 
 const Lifecycle* lifecycle_of(const Kind& kind) {
-    for (const Lifecycle* l : {&of_customer(), &of_complaint(), &of_wish(), &of_theme()})
+    for (const Lifecycle* l : {&of_customer(), &of_complaint(), &of_wish(), &of_theme(),
+                               &of_question(), &of_price_request(), &of_customisation_request()})
         if (l->kind == kind.name) return l;
     return nullptr;
+}
+
+Lifecycle lifecycle_from(const Record& table) {
+    Lifecycle l{text_of(table.value("kind")), text_of(table.value("initial")), {}};
+    for (const Item& row : table.shown("rows")) {
+        const auto part = [&](const char* name) -> const Value& {
+            return part_of(table, row, name);
+        };
+        Transition t;
+        t.from = text_of(part("from"));
+        t.to = text_of(part("to"));
+        for (const std::string& name : names_in(part("roles")))
+            if (const auto role = role_named(name)) t.who = t.who | *role;
+        t.needs_reason = part("needs_reason") == Value(1);
+        t.needs = names_in(part("needs"));
+        t.sets = names_in(part("sets"));
+        t.guard = guard_named(text_of(part("guard")));
+        t.code = text_of(part("code"));
+        l.transitions.push_back(std::move(t));
+    }
+    return l;
+}
+
+std::string guard_names() {
+    std::string out;
+    for (const auto& [name, guard] : kGuards) out.append(out.empty() ? "" : ", ").append(name);
+    return out;
+}
+
+void check_state_table(const Record& table, std::vector<Refusal>& out) {
+    const auto refuse = [&](const char* field, RefusalCode code,
+                            std::vector<std::string> parameters = {}) {
+        out.push_back(refusal(table.id, field, code, std::move(parameters)));
+    };
+    const Kind* kind = kind_named(text_of(table.value("kind")));
+    if (!kind || !lifecycle_of(*kind))
+        return refuse("kind", refusal_code::kUnknownKind, {"workflow"});
+    bool begins = false;
+    for (const Item& row : table.shown("rows")) {
+        const auto part = [&](const char* name) -> const Value& {
+            return part_of(table, row, name);
+        };
+        begins |= part("from") == table.value("initial");
+        for (const std::string& name : names_in(part("roles")))
+            if (!role_named(name)) refuse("rows", "unknown_role", {name});
+        const std::string guard = text_of(part("guard"));
+        if (!guard.empty() && !guard_named(guard))
+            refuse("rows", "unknown_guard", {guard_names(), guard});
+        for (const std::string& name : names_in(part("needs")))
+            if (!kind->field(name))
+                refuse("rows", refusal_code::kUnknownField, {"needed", kind->name, name});
+        for (const std::string& name : names_in(part("sets")))
+            if (const Field* f = kind->field(name); !f || f->policy != Policy::owned ||
+                                                    f->number == common_field::state ||
+                                                    f->number == common_field::state_version)
+                refuse("rows", refusal_code::kUnknownField, {"set", kind->name, name});
+    }
+    if (!begins) refuse("initial", "no_way_out");
 }
 
 StateDecision judge(const Lifecycle& lifecycle, const TransitionFacts& facts, std::string_view to,
@@ -251,17 +432,17 @@ StateDecision judge(const Lifecycle& lifecycle, const TransitionFacts& facts, st
         return refuse("not_your_role", {std::string(from), std::string(to), names_of(t->who),
                                         std::string(name_of(role))});
     if (t->needs_reason && facts.reason.empty()) return refuse("reason_missing");
-    for (const std::string_view name : t->needs)
+    for (const std::string& name : t->needs)
         if (!brought(facts, *t, name) && facts.subject->shown(name).empty())
-            return refuse("field_missing", {std::string(name)});
-    for (const std::string_view name : t->brings)
-        if (!brought(facts, *t, name))
-            return refuse("field_missing", {"brought", std::string(name)});
+            return refuse("field_missing", {name});
+    for (const std::string& name : t->brings)
+        if (!brought(facts, *t, name)) return refuse("field_missing", {"brought", name});
     if (facts.fields)
         for (const auto& [name, text] : *facts.fields)
             if (!holds(t->sets, name)) return refuse("field_not_settable", {name});
     if (t->guard && !facts.only_asking)
-        if (const std::string_view code = t->guard(facts); !code.empty()) return turned_down(code);
+        if (const std::string_view code = t->guard(facts, role); !code.empty())
+            return turned_down(code, t->code);
     return {StateVerdict::accepted, {}, {}, {}, &*t};
 }
 

@@ -11,8 +11,8 @@
 #include "rapport/error.hpp"
 #include "rapport/record.hpp"
 
-/// The state machines of customer, complaint, wish and theme, as data. The server decides; devices
-/// show and ask.
+/// The state machines of the kinds that have a state, as data. The server decides; devices show and
+/// ask.
 namespace rapport {
 
 /// `state_version` of a record that has not changed its state yet.
@@ -26,6 +26,7 @@ struct TransitionFacts {
     Instant now;
     bool customer_told = false;  ///< a LoopTask of the subject has told_at and no unhappy reaction
     bool customer_unhappy = false;
+    bool has_corrective_action = false;   ///< one of the subject has an owner and a due date
     bool has_new_note = false;            ///< a Note was added since the state was entered
     std::optional<Instant> silent_since;  ///< when the customer was last told or last reacted
     const Record* other =
@@ -33,28 +34,43 @@ struct TransitionFacts {
     bool only_asking = false;  ///< a device looks ahead: guards are left to the server
 };
 
+/// A further condition on a request of a role; returns a refusal code or an empty view.
+using Guard = std::string_view (*)(const TransitionFacts&, Role);
+
 struct Transition {
-    std::string_view from, to;
+    std::string from, to;
     Roles who;  ///< Role::sys = the server's own rules as well
     bool needs_reason = false;
     /// Fields the request must bring or the subject must already have, by name.
-    std::vector<std::string_view> needs{};
+    std::vector<std::string> needs{};
     /// Fields the request must bring even if the subject has them already.
-    std::vector<std::string_view> brings{};
+    std::vector<std::string> brings{};
     /// OWNED fields of the subject the request may set with this transition.
-    std::vector<std::string_view> sets{};
-    /// A further condition; returns a refusal code or an empty view. May be null.
-    std::string_view (*guard)(const TransitionFacts&) = nullptr;
+    std::vector<std::string> sets{};
+    Guard guard = nullptr;  ///< may be null
+    std::string code{};     ///< of a refusal by the guard; empty = the guard's own
 };
 
 struct Lifecycle {
-    std::string_view kind;
-    std::string_view initial;
+    std::string kind;
+    std::string initial;
     std::vector<Transition> transitions;
 };
 
-/// The lifecycle of a kind; null for kinds without.
+/// The lifecycle this build brings for a kind; null for kinds without. A StateTable replaces it.
 const Lifecycle* lifecycle_of(const Kind& kind);
+
+/// The lifecycle a StateTable lays down. It was checked when it was written: what this build does
+/// not know of it (a guard, a role) is left out, and the server, which is never older, still
+/// checks.
+Lifecycle lifecycle_from(const Record& state_table);
+
+/// The conditions a StateTable may name, in a sentence's form: `customer_told, ...`.
+std::string guard_names();
+
+/// What is wrong with a StateTable: its kind has no state, a row names no role, field or guard that
+/// is known, or the initial state leads nowhere.
+void check_state_table(const Record& state_table, std::vector<Refusal>& out);
 
 enum class StateVerdict : std::uint8_t { accepted, refused, already_there };
 struct StateDecision {

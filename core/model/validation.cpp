@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <set>
 
+#include "model/lifecycle.hpp"
 #include "model/refusals.hpp"
 
 namespace rapport {
@@ -570,6 +572,40 @@ bool runs_backwards(const Value& begin, const Value& end) {
 
 bool is_negative(const Value& minor) { return minor.integer() && *minor.integer() < 0; }
 
+/// Calls with each element of a set of groups: its parts as `named("part")`.
+template <class Work>
+void each_group(const Record& record, std::string_view field, Work work) {
+    const Field* f = record.kind->field(field);
+    for (const Item& item : record.shown(field)) {
+        const Parts* parts = item.value.parts();
+        work([&](std::string_view name) -> Value {
+            for (std::size_t i = 0; parts && i < parts->size() && i < f->type.parts.size(); ++i)
+                if (f->type.parts[i].name == name) return (*parts)[i];
+            return {};
+        });
+    }
+}
+
+/// Does a part of the elements take two different values, or the same one twice?
+bool differs(const Record& record, std::string_view field, std::string_view part) {
+    std::set<Value> seen;
+    each_group(record, field, [&](auto named) { seen.insert(named(part)); });
+    return seen.size() > 1;
+}
+bool repeats(const Record& record, std::string_view field, std::string_view part) {
+    std::set<Value> seen;
+    std::size_t count = 0;
+    each_group(record, field, [&](auto named) {
+        seen.insert(named(part));
+        ++count;
+    });
+    return seen.size() < count;
+}
+
+bool exceeds(const Value& low, const Value& high) {
+    return low.integer() && high.integer() && *low.integer() > *high.integer();
+}
+
 struct Rule {
     std::string_view kind;
     const char* field;
@@ -618,6 +654,64 @@ const Rule kRules[] = {
      refusal_code::kNegativeAmount,
      {},
      [](const Record& r) { return is_negative(part_of(r, "deal_at_stake", "minor")); }},
+    {"marketing_question",
+     "options",
+     refusal_code::kOptionsMissing,
+     {},
+     [](const Record& r) {
+         return (holds(r, "type", "single") || holds(r, "type", "multi")) && !is_set(r, "options");
+     }},
+    {"marketing_question",
+     "target",
+     refusal_code::kRequired,
+     {"target"},
+     [](const Record& r) {
+         const Value& who = part_of(r, "target", "who");
+         return (who == Value("segment") || who == Value("territory")) &&
+                part_of(r, "target", "code").is_null();
+     }},
+    {"marketing_question",
+     "max",
+     refusal_code::kOutOfRange,
+     {"below", "max", "min"},
+     [](const Record& r) { return exceeds(r.value("min"), r.value("max")); }},
+    {"marketing_question",
+     "valid_until",
+     refusal_code::kEndsBeforeStart,
+     {"valid_until", "valid_from"},
+     [](const Record& r) { return runs_backwards(r.value("valid_from"), r.value("valid_until")); }},
+    {"discount_policy",
+     "valid_until",
+     refusal_code::kEndsBeforeStart,
+     {"valid_until", "valid_from"},
+     [](const Record& r) { return runs_backwards(r.value("valid_from"), r.value("valid_until")); }},
+    {"price_request",
+     "lines",
+     refusal_code::kLineTwice,
+     {},
+     [](const Record& r) { return repeats(r, "lines", "line"); }},
+    {"price_request",
+     "lines",
+     refusal_code::kMixedCurrencies,
+     {},
+     [](const Record& r) { return differs(r, "lines", "currency"); }},
+    {"customisation_request",
+     "wanted",
+     refusal_code::kRequired,
+     {"wanted"},
+     [](const Record& r) { return !is_set(r, "options") && !is_set(r, "wanted"); }},
+    {"customisation_request",
+     "options",
+     refusal_code::kLineTwice,
+     {"option"},
+     [](const Record& r) { return repeats(r, "options", "option_id"); }},
+    {"custom_option",
+     "allowed",
+     refusal_code::kOutOfRange,
+     {"below", "allowed.max", "allowed.min"},
+     [](const Record& r) {
+         return exceeds(part_of(r, "allowed", "min"), part_of(r, "allowed", "max"));
+     }},
 };
 
 bool is_erased(const Record& record) {
@@ -697,6 +791,7 @@ void check_record(const Record& record, std::vector<Refusal>& out) {
               record.kind->field(rule.field)->personal) &&
             rule.broken(record))
             findings.add(rule.field, rule.code, rule.parameters);
+    if (record.kind->name == "state_table") check_state_table(record, out);
 }
 
 void check_writer(const Kind& kind, const Field* field, const RecordId& record, bool create,
@@ -716,8 +811,18 @@ void check_writer(const Kind& kind, const Field* field, const RecordId& record, 
         return refuse(field->name, refusal_code::kNotWritable, {"owned"});
     if (!field->marks.writers.contains(role))
         return refuse(field->name, refusal_code::kNotWritable, {who});
-    if (!create && field->number < common_field::first_own && field->policy == Policy::write_once)
+    if (!create && (field->marks.fixed || (field->number < common_field::first_own &&
+                                           field->policy == Policy::write_once)))
         refuse(field->name, refusal_code::kWriteOnce);
+}
+
+void check_open(const Record& present, const Field& field, std::vector<Refusal>& out) {
+    const std::string_view open = present.kind->open_state;
+    if (open.empty() || field.number < common_field::first_own || is_erased(present)) return;
+    const std::string* state = present.value(common_field::state).text();
+    if (!state || state->empty() || *state == open) return;
+    out.push_back(
+        refusal(present.id, field.name, refusal_code::kFixed, {present.kind->name, *state}));
 }
 
 }  // namespace rapport

@@ -44,10 +44,15 @@ constexpr char kPurposeMissing[] = "purpose_missing";     ///< a visit closes wi
 constexpr char kResultMissing[] = "result_missing";       ///< a visit closes without a result
 constexpr char kNegativeAmount[] = "negative_amount";     ///< money that cannot be below zero
 constexpr char kRefersToItself[] = "refers_to_itself";    ///< a record that names itself
+constexpr char kOptionsMissing[] = "options_missing";     ///< a question to choose without options
+constexpr char kValueMissing[] = "value_missing";         ///< an answer that says nothing
+constexpr char kLineTwice[] = "line_twice";               ///< two lines with one number
+constexpr char kMixedCurrencies[] = "mixed_currencies";   ///< amounts of one request differ in it
 // rights
 constexpr char kNotCreatable[] = "not_creatable";         ///< the role may not create this kind
 constexpr char kNotWritable[] = "not_writable";           ///< the role may not write this field
 constexpr char kWriteOnce[] = "write_once";               ///< fixed with the record
+constexpr char kFixed[] = "fixed";                         ///< no longer edited in its state
 constexpr char kAppendOnly[] = "append_only";             ///< the kind is added to, not changed
 // JSON and command lines
 constexpr char kNotJson[] = "not_json";                   ///< not a JSON value
@@ -90,5 +95,9 @@ void check_record(const Record& record, std::vector<Refusal>& out);
 /// never twice. Role::sys, the server itself, may all.
 void check_writer(const Kind& kind, const Field* field, const RecordId& record, bool create,
                   Role role, std::vector<Refusal>& out);
+
+/// May a record as it stands still be edited in this field? Some kinds are edited in their first
+/// state only, for example a question until it is live.
+void check_open(const Record& present, const Field& field, std::vector<Refusal>& out);
 
 }  // namespace rapport

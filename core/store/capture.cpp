@@ -5,6 +5,7 @@
 #include <set>
 
 #include "model/defaults.hpp"
+#include "model/home.hpp"
 #include "model/lifecycle.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
@@ -133,24 +134,36 @@ private:
         return {};
     }
 
-    // An open visit that gets its result is closed by it.
+    // An open visit that gets its result is closed by it, and what was told is done.
     static void complete_edit(Working& w) {
-        if (w.edit.kind->name != "visit") return;
         const auto edits = [&](std::string_view name) {
             return std::any_of(w.edit.fields.begin(), w.edit.fields.end(), [&](const FieldEdit& f) {
                 return f.field->name == name && f.op == FieldEdit::Op::set;
             });
         };
-        if (edits("result") && !edits("state"))
-            w.edit.fields.push_back(
-                {w.edit.kind->field("state"), FieldEdit::Op::set, {{"", Value("closed")}}});
+        const auto enters = [&](const char* state) {
+            if (!edits("state"))
+                w.edit.fields.push_back(
+                    {w.edit.kind->field("state"), FieldEdit::Op::set, {{"", Value(state)}}});
+        };
+        if (w.edit.kind->name == "visit" && edits("result")) enters("closed");
+        if (w.edit.kind->name == "loop_task" && edits("told_at")) enters("done");
     }
 
     void check_writers(const Working& w) {
-        check_writer(*w.edit.kind, nullptr, w.edit.id, w.edit.create, role_, captured_.refusals);
-        for (const FieldEdit& f : w.edit.fields)
-            check_writer(*w.edit.kind, f.field, w.edit.id, w.edit.create, role_,
-                         captured_.refusals);
+        // What has not left as a whole is still being created: a draft, or a refused bundle.
+        const bool creates =
+            w.edit.create || std::any_of(w.loaded.pending.begin(), w.loaded.pending.end(),
+                                         [](const PendingChange& c) {
+                                             return c.creates && (c.state == BundleState::draft ||
+                                                                  c.state == BundleState::refused);
+                                         });
+        check_writer(*w.edit.kind, nullptr, w.edit.id, creates, role_, captured_.refusals);
+        const Record present = creates ? Record{} : w.loaded.row.record();
+        for (const FieldEdit& f : w.edit.fields) {
+            check_writer(*w.edit.kind, f.field, w.edit.id, creates, role_, captured_.refusals);
+            if (!creates) check_open(present, *f.field, captured_.refusals);
+        }
     }
 
     // ---- which bundle
@@ -517,31 +530,19 @@ Role capture_role(sqlite::Database& db) {
 }
 
 std::string scope_for(sqlite::Database& db, const Record& record) {
-    const auto identity = stored_identity(db);
-    switch (record.kind->home) {
-        case Home::global:
-            return "global";
-        case Home::person: {
-            const Value& assignee = record.value("assignee");
-            const std::string who = assignee.text() ? *assignee.text() : author(db);
-            return who.empty() ? "" : "rep/" + who;
-        }
-        case Home::territory:
-            return identity ? own_territory(*identity) : "";
-        case Home::customer:
-        case Home::subject: {
-            const auto* raw = record.value(record.kind->root).text();
-            const auto root = raw ? RecordId::from_bytes(*raw) : std::nullopt;
-            const auto row = root ? load_row(db, *root) : std::nullopt;
-            // A request about a theme stays with its author: reasons are not for everybody.
-            if (row && row->confirmed.scope == "global" && record.kind->name == "state_request") {
-                const std::string who = author(db);
-                return who.empty() ? "" : "rep/" + who;
-            }
-            return row ? row->confirmed.scope : "";
-        }
+    const std::string captured_by = author(db);
+    if (std::string scope = own_scope(record, captured_by); !scope.empty()) return scope;
+    if (record.kind->home == Home::territory) {
+        const auto identity = stored_identity(db);
+        return identity ? own_territory(*identity) : "";
     }
-    return "";
+    const auto* raw = record.kind->root.empty() ? nullptr : record.value(record.kind->root).text();
+    const auto root = raw ? RecordId::from_bytes(*raw) : std::nullopt;
+    const auto row = root ? load_row(db, *root) : std::nullopt;
+    // A request about a theme stays with its author: reasons are not for everybody.
+    if (row && row->confirmed.scope == "global" && record.kind->name == "state_request")
+        return captured_by.empty() ? "" : "rep/" + captured_by;
+    return row ? row->confirmed.scope : "";
 }
 
 Captured commit_edits(Store::Core& core, std::span<const RecordEdit> edits,

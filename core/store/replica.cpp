@@ -5,6 +5,7 @@
 #include <array>
 
 #include "model/archive.hpp"
+#include "model/home.hpp"
 #include "store/apply.hpp"
 #include "store/core.hpp"
 #include "store/identity.hpp"
@@ -164,9 +165,8 @@ void adopt(Store::Core::Writing& writing, const Identity& identity) {
             change.write_for(common_field::created_by).adds = {
                 {"", Value(identity.rep), at.stamp, at.capture}};
             if (row.confirmed.scope.empty())
-                row.confirmed.scope = row.kind->home == Home::global   ? "global"
-                                      : row.kind->home == Home::person ? "rep/" + identity.rep
-                                                                       : territory;
+                row.confirmed.scope = own_scope(row.record(), identity.rep);
+            if (row.confirmed.scope.empty()) row.confirmed.scope = territory;
             if (row.kind->home == Home::territory) change.scope = row.confirmed.scope;
         }
         save_with_pending(db, row, loaded->pending);

@@ -31,7 +31,43 @@ Expected expected_state(sqlite::Database& db, const Record& subject) {
     return e;
 }
 
+// By the newest table this file holds for the kind, else as this build brings it.
+std::optional<Lifecycle> workflow_of(sqlite::Database& db, const Kind& kind) {
+    const Lifecycle* built_in = lifecycle_of(kind);
+    if (!built_in) return std::nullopt;
+    auto newest = db.prepare("SELECT id FROM state_table WHERE kind = ? ORDER BY version DESC, id");
+    newest.bind(1, kind.name);
+    while (newest.step())
+        if (const auto row = load_row(db, newest.id(0)); row && !(row->status & kRowHidden))
+            return lifecycle_from(row->record());
+    return *built_in;
+}
+
+Row subject_row(sqlite::Database& db, const RecordId& subject) {
+    auto row = load_row(db, subject);
+    if (!row || row->status & kRowHidden)
+        throw Error(ErrorCode::not_found, "there is no record " + subject.text());
+    return std::move(*row);
+}
+
 }  // namespace
+
+std::vector<NextState> Store::next_states(const RecordId& subject) const {
+    const Core::Reading reading(*core_);
+    const Row row = subject_row(reading.db, subject);
+    const auto lifecycle = workflow_of(reading.db, *row.kind);
+    std::vector<NextState> next;
+    if (!lifecycle) return next;
+    const std::string state = expected_state(reading.db, row.record()).state;
+    for (const Transition& t : lifecycle->transitions) {
+        if (t.from != (state.empty() ? lifecycle->initial : state) ||
+            !t.who.contains(capture_role(reading.db)))
+            continue;
+        NextState& n = next.emplace_back(NextState{t.to, t.needs_reason, t.needs, t.sets});
+        n.needs.insert(n.needs.end(), t.brings.begin(), t.brings.end());
+    }
+    return next;
+}
 
 Captured Store::request_state(const RecordId& subject, const std::string& to,
                               const std::string& reason,
@@ -40,15 +76,13 @@ Captured Store::request_state(const RecordId& subject, const std::string& to,
     Captured captured;
     {
         const Core::Reading reading(*core_);
-        const auto row = load_row(reading.db, subject);
-        if (!row || row->status & kRowHidden)
-            throw Error(ErrorCode::not_found, "there is no record " + subject.text());
-        const Lifecycle* lifecycle = lifecycle_of(*row->kind);
+        const Row row = subject_row(reading.db, subject);
+        const auto lifecycle = workflow_of(reading.db, *row.kind);
         if (!lifecycle) {
-            captured.refusals.push_back(refusal(subject, "", "no_lifecycle", {row->kind->name}));
+            captured.refusals.push_back(refusal(subject, "", "no_lifecycle", {row.kind->name}));
             return captured;
         }
-        Record record = row->record();
+        Record record = row.record();
         const Expected expected = expected_state(reading.db, record);
         record.set("state", Value(expected.state));
         record.set("state_version", Value(expected.version));

@@ -249,6 +249,14 @@ std::string received_sentence(const Overview& overview) {
     return "all received";
 }
 
+/// `answered (with decision, reply_text)`: what `rapport request` may ask for.
+std::string described(const NextState& next) {
+    std::string with;
+    for (const std::string& field : next.needs) with += (with.empty() ? "" : ", ") + field;
+    if (next.needs_reason) with += with.empty() ? "a reason" : ", a reason";
+    return next.to + (with.empty() ? "" : " (with " + with + ")");
+}
+
 }  // namespace
 
 int list(const ListOptions& options) {
@@ -318,13 +326,15 @@ int show(const ShowOptions& options) {
     const RecordStatus status = store.status(id);
     const std::vector<Conflict> open = conflicts_of(store, id);
     const std::vector<Child> children = children_of(store, *record);
+    const std::vector<NextState> next = store.next_states(id);
     Reader reader(store);
 
     if (options.format == Format::json || options.format == Format::ndjson) {
-        std::vector<std::string> reasons, waits, conflicted, below;
+        std::vector<std::string> reasons, waits, conflicted, ways, below;
         for (const Refusal& reason : status.reasons) reasons.push_back(refusal_json(reason));
         for (const RecordId& other : status.waits_for) waits.push_back(json_string(other.text()));
         for (const Conflict& conflict : open) conflicted.push_back(conflict_json(conflict));
+        for (const NextState& n : next) ways.push_back(json_string(n.to));
         for (const Child& child : children)
             for (const Record& r : child.records)
                 below.push_back("{\"kind\":" + json_string(r.kind->name) +
@@ -336,7 +346,7 @@ int show(const ShowOptions& options) {
                   << ",\"sync\":" << json_string(name_of(status.state))
                   << ",\"reasons\":" << array_of(reasons) << ",\"waits_for\":" << array_of(waits)
                   << ",\"fields\":" << fields_json(*record)
-                  << ",\"conflicts\":" << array_of(conflicted)
+                  << ",\"conflicts\":" << array_of(conflicted) << ",\"next\":" << array_of(ways)
                   << ",\"children\":" << array_of(below) << "}\n";
         return kDone;
     }
@@ -364,6 +374,7 @@ int show(const ShowOptions& options) {
                     value += (value.empty() ? "" : "  ") + plain(field.type, item.value);
             add_row(field.name, std::move(value));
         }
+        for (const NextState& n : next) add_row("may become", described(n));
         add_row("sync", std::string(name_of(status.state)));
         if (!people)
             for (const Refusal& reason : status.reasons) add_row("reason", sentence_of(reason));

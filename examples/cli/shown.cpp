@@ -257,7 +257,16 @@ std::vector<Column> telling_columns(const Kind& kind) {
         {"state_request", {"created_at", "subject_id", "to", "verdict", "reason"}},
         {"status_event", {"at", "subject_id", "from", "to", "by", "reason"}},
         {"task", {"due_at", "subject_id", "text", "priority", "state"}},
-        {"loop_task", {"customer_id", "subject_id", "told_at", "reaction", "state"}},
+        {"loop_task", {"customer_id", "subject_id", "rep_id", "told_at", "reaction", "state"}},
+        {"marketing_question", {"code", "version", "campaign", "type", "text", "state"}},
+        {"answer", {"at", "question_id", "customer_id", "status", "choices", "number", "text"}},
+        {"consent", {"given_at", "contact_id", "purpose", "lawful_basis", "withdrawn"}},
+        {"discount_policy", {"code", "version", "role", "segment", "product_group", "max_bp"}},
+        {"price_request", {"created_at", "customer_id", "number", "device_verdict", "state"}},
+        {"customisation_request", {"created_at", "customer_id", "number", "wanted", "state"}},
+        {"custom_option", {"code", "name", "product_group", "allowed", "lead_time_days"}},
+        {"state_table", {"kind", "version", "initial"}},
+        {"corrective_action", {"subject_id", "step", "text", "owner", "due_at", "done_at"}},
     };
     std::vector<Column> columns;
     const auto found = std::find_if(known.begin(), known.end(),

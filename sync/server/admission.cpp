@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "model/home.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
 #include "server/scopes.hpp"
@@ -92,6 +93,8 @@ StoredVerdict Admission::judge() {
     for (const Change& change : bundle_.changes)
         if (const Kind* kind = kind_numbered(change.kind); kind->name == "state_request")
             decide(round_, changes_, device_, *changes_.find(change.id));
+    for (const Change& change : bundle_.changes)
+        record_changed(round_, changes_, *changes_.find(change.id));
     changes_.save();
     return {Verdict::applied, {}};
 }
@@ -176,6 +179,7 @@ StoredRecord* Admission::open(const Kind& kind, const Change& change) {
     std::vector<Refusal> before;
     check_record(show(record->state), before);
     stood_before_.emplace(change.id, std::move(before));
+    if (!kind.open_state.empty()) stands_.emplace(change.id, show(record->state));
     changes_.touch(*record);
     return record;
 }
@@ -197,6 +201,8 @@ void Admission::check_author(const Kind& kind, const Change& change) {
 void Admission::check_write(const Kind& kind, const Field& field, const Change& change,
                             const FieldState& before, const Write& write) {
     check_writer(kind, &field, change.id, change.create, device_.role, refusals_);
+    if (const auto present = stands_.find(change.id); present != stands_.end())
+        check_open(present->second, field, refusals_);
     const auto malformed = [&](const char* form) {
         refuse(change.id, field.name, refusal_code::kMalformed, {form});
     };
@@ -328,22 +334,13 @@ bool Admission::admit(const StoredRecord& target, const RecordId& record, std::s
 
 void Admission::settle_home(StoredRecord& record, int depth) {
     const Kind& kind = *kind_numbered(record.state.kind);
-    switch (kind.home) {
-        case Home::territory:
-            return;
-        case Home::global:
-            record.state.scope = kGlobalScope;
-            return;
-        case Home::person: {
-            const std::string assignee = shown_text(record, "assignee");
-            record.state.scope =
-                std::string(kPersonScopes) + (assignee.empty() ? device_.rep : assignee);
+    if (kind.home == Home::territory) return;
+    if (kind.home != Home::customer && kind.home != Home::subject)
+        if (std::string scope = own_scope(show(record.state), device_.rep); !scope.empty()) {
+            record.state.scope = std::move(scope);
             return;
         }
-        case Home::customer:
-        case Home::subject:
-            break;
-    }
+    if (kind.root.empty()) return;
     StoredRecord* parent = changes_.find(shown_reference(record, kind.root));
     if (!parent || depth > kHomeDepthMax) return;
     if (parent->state.scope.empty()) settle_home(*parent, depth + 1);

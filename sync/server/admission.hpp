@@ -70,8 +70,9 @@ private:
     const Bundle& bundle_;
     Changeset changes_;
     std::map<RecordId, std::vector<Refusal>>
-        stood_before_;              ///< what was wrong with a record before this bundle
-    std::int64_t captured_ms_ = 0;  ///< when it was captured, but never before the last sync
+        stood_before_;                   ///< what was wrong with a record before this bundle
+    std::map<RecordId, Record> stands_;  ///< records of kinds that are edited in one state only
+    std::int64_t captured_ms_ = 0;       ///< when it was captured, but never before the last sync
     struct Redirected {
         StoredRecord* home;
         const Field* field;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "rapport/error.hpp"
+#include "rapport/kinds/state_table.hpp"
 
 namespace rapport::server {
 namespace {
@@ -188,6 +189,26 @@ void Changeset::note_written(StoredRecord& record, const Field& field,
     }
 }
 
+const Lifecycle* Changeset::lifecycle(const Kind& kind) {
+    const Lifecycle* built_in = lifecycle_of(kind);
+    if (!built_in) return nullptr;
+    if (const auto known = lifecycles_.find(kind.number); known != lifecycles_.end())
+        return &known->second;
+    const Kind& tables = rapport::kind_of<StateTable>();
+    std::int64_t newest = 0;
+    Lifecycle found = *built_in;
+    for (const RecordId& id : round_.tx.of_kind(tenant_, tables.number)) {
+        const StoredRecord& table = *find(id);
+        const Value version = shown_value(table, "version");
+        if (shown_text(table, "kind") != kind.name || !version.integer() ||
+            *version.integer() <= newest)
+            continue;
+        newest = *version.integer();
+        found = lifecycle_from(show(table.state));
+    }
+    return &lifecycles_.emplace(kind.number, std::move(found)).first->second;
+}
+
 std::vector<StoredRecord*> Changeset::about(const RecordId& subject, const Kind& kind) {
     std::vector<StoredRecord*> found;
     for (const RecordId& id : round_.tx.with_subject(tenant_, subject, kind.number))
@@ -200,9 +221,14 @@ std::vector<StoredRecord*> Changeset::about(const RecordId& subject, const Kind&
 }
 
 std::vector<StoredRecord*> Changeset::linked_to(const RecordId& theme) {
-    for (const RecordId& id : round_.tx.linking_to(tenant_, theme)) find(id);
+    return linked_to(theme, {});
+}
+
+std::vector<StoredRecord*> Changeset::linked_to(const RecordId& theme, const RecordId& customer) {
+    for (const RecordId& id : round_.tx.linking_to(tenant_, theme, customer)) find(id);
     std::vector<StoredRecord*> found;
     for (auto& [id, h] : held_) {
+        if (!customer.is_nil() && h.record.root != customer) continue;
         const std::vector<RecordId> links = references(shown(h.record, kLinks));
         if (std::find(links.begin(), links.end(), theme) != links.end()) found.push_back(&h.record);
     }

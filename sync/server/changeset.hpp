@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "model/lifecycle.hpp"
 #include "server/round.hpp"
 #include "server/storage.hpp"
 
@@ -52,10 +53,15 @@ public:
     /// own.
     bool write(StoredRecord& record, std::string_view field, Value value, Stamp stamp);
 
+    /// The workflow of a kind: its newest StateTable, else what this build brings; null for kinds
+    /// without states.
+    const Lifecycle* lifecycle(const Kind& kind);
     /// Records of a kind whose `subject_id` is `subject`.
     std::vector<StoredRecord*> about(const RecordId& subject, const Kind& kind);
     /// Records that name `theme` among their `theme_ids`.
     std::vector<StoredRecord*> linked_to(const RecordId& theme);
+    /// The same of one customer alone.
+    std::vector<StoredRecord*> linked_to(const RecordId& theme, const RecordId& customer);
     /// A record of the kind other than `except` that has this id in another system.
     std::optional<RecordId> other_holder(const Kind& kind, const RecordId& except,
                                          const ExternalName& name);
@@ -79,6 +85,7 @@ private:
     std::vector<RecordId> order_;  ///< of the touched ones
     std::vector<HistoryLine> history_;
     std::vector<StoredDeparture> departures_;
+    std::map<std::uint16_t, Lifecycle> lifecycles_;  ///< that were looked up, by kind
     /// Who took which name in another system here, and may have given it up again.
     std::map<std::pair<std::uint16_t, ExternalName>, std::vector<RecordId>> takers_;
 };

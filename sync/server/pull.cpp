@@ -44,6 +44,18 @@ struct Cursor {
     }
 };
 
+/// How much a record lets out. While two levels stand against each other it is the smaller.
+Disclosure disclosure_of(const Kind& kind, const RecordState& state) {
+    const Field* field = kind.field("disclosure");
+    const auto at = field ? state.fields.find(field->number) : state.fields.end();
+    if (at == state.fields.end() || at->second.live.empty()) return Disclosure::none;
+    Disclosure disclosed = Disclosure::full;
+    for (const LiveValue& l : at->second.live)
+        disclosed =
+            std::min(disclosed, TypeOf<Disclosure>::from_value(l.value).value_or(Disclosure::none));
+    return disclosed;
+}
+
 std::uint64_t hash_of(const std::vector<std::string>& scopes) {
     WireWriter w;
     w(scopes);
@@ -176,10 +188,11 @@ private:
     std::optional<RecordState> project(const RecordState& state) {
         const Kind* kind = kind_numbered(state.kind);
         if (!kind || !may_see(*kind)) return std::nullopt;
+        const Disclosure disclosed = disclosure_of(*kind, state);
         RecordState visible = state;
         for (auto it = visible.fields.begin(); it != visible.fields.end();) {
             const Field* field = kind->field(it->first);
-            if (field && field->visible_to(device_.role))
+            if (field && field->visible_to(device_.role, disclosed))
                 ++it;
             else
                 it = visible.fields.erase(it);

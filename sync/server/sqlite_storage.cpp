@@ -505,10 +505,21 @@ public:
         q.bind_all(tenant, subject, int{kind});
         return ids(q);
     }
-    std::vector<RecordId> linking_to(const std::string& tenant, const RecordId& target) override {
-        auto q =
-            db_.prepare("SELECT origin FROM link WHERE tenant = ? AND target = ? ORDER BY origin");
+    std::vector<RecordId> of_kind(const std::string& tenant, std::uint16_t kind) override {
+        auto q = db_.prepare("SELECT id FROM record WHERE tenant = ? AND kind = ?");
+        q.bind_all(tenant, int{kind});
+        return ids(q);
+    }
+    std::vector<RecordId> linking_to(const std::string& tenant, const RecordId& target,
+                                     const RecordId& root) override {
+        auto q = db_.prepare(
+            root.is_nil()
+                ? "SELECT origin FROM link WHERE tenant = ? AND target = ? ORDER BY origin"
+                : "SELECT origin FROM link CROSS JOIN record ON record.tenant = link.tenant AND "
+                  "record.id = link.origin WHERE link.tenant = ?1 AND link.target = ?2 AND "
+                  "record.root = ?3 ORDER BY origin");
         q.bind_all(tenant, target);
+        if (!root.is_nil()) q.bind(3, root);
         return ids(q);
     }
     void save_links(const std::string& tenant, const RecordId& from,

@@ -11,6 +11,7 @@
 #include "model/lifecycle.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
+#include "server/loops.hpp"
 #include "server/moves.hpp"
 #include "server/scopes.hpp"
 
@@ -46,6 +47,8 @@ Days time_to_answer(std::string_view severity) {
 std::string number_prefix(const StoredRecord& record) {
     if (is_a(record, "complaint")) return "C-";
     if (is_a(record, "product_wish")) return "W-";
+    if (is_a(record, "price_request")) return "P-";
+    if (is_a(record, "customisation_request")) return "A-";
     return {};
 }
 
@@ -90,6 +93,13 @@ std::int64_t entered_ms(const StoredRecord& subject) {
         at != subject.state.fields.end())
         for (const LiveValue& l : at->second.live) entered = std::max(entered, l.stamp);
     return HybridClock::wall_ms(entered);
+}
+
+bool has_corrective_action(Changeset& changes, const StoredRecord& subject) {
+    const auto actions = changes.about(subject.state.id, the_kind("corrective_action"));
+    return std::any_of(actions.begin(), actions.end(), [](const StoredRecord* action) {
+        return !shown(*action, "owner").empty() && !shown(*action, "due_at").empty();
+    });
 }
 
 bool has_new_note(Changeset& changes, const StoredRecord& subject) {
@@ -168,18 +178,123 @@ void enter(Round& round, Changeset& changes, StoredRecord& subject, std::string_
     record_event(round, changes, subject, from, by, reason, stamp);
 }
 
-/// A wish mirrors the decision on its theme; who may is data of the wish's lifecycle.
-void decide_wishes(Round& round, Changeset& changes, const StoredRecord& theme) {
+/// Does the theme have a decision that stands?
+bool is_decided(const StoredRecord& theme) {
+    const std::string state = shown_text(theme, "state");
+    return is_decision(state) || state == "in_progress";
+}
+
+std::int64_t decision_of(const StoredRecord& theme) {
+    const Value version = shown_value(theme, "decision_version");
+    return version.integer() ? *version.integer() : 0;
+}
+
+/// Enters the state if the server's own rules allow it; who may is data of the lifecycle.
+void enter_if_allowed(Round& round, Changeset& changes, StoredRecord& subject, std::string_view to,
+                      bool told) {
+    const Record shown_subject = show(subject.state);
+    TransitionFacts facts;
+    facts.subject = &shown_subject;
+    facts.now = round.now;
+    facts.customer_told = told;
+    const StateDecision decision =
+        judge(*changes.lifecycle(*shown_subject.kind), facts, to, version_of(subject), Role::sys);
+    if (decision.verdict == StateVerdict::accepted)
+        enter(round, changes, subject, to, kServerName, {});
+}
+
+/// A wish mirrors the decisions on its themes: decided while its customer has not been told one of
+/// them, told after that. Repeating it changes nothing.
+void mirror_decisions(Round& round, Changeset& changes, StoredRecord& wish) {
+    const std::string state = shown_text(wish, "state");
+    if (state != "triaged" && state != "decided" && state != "told") return;
+    const StoredRecord* customer = customer_of(changes, wish);
+    if (!customer) return;
+    bool decided = false, told = true;
+    for (const Item& item : shown(wish, "theme_ids")) {
+        const auto id = item.value.text() ? RecordId::from_bytes(*item.value.text()) : std::nullopt;
+        const StoredRecord* theme = id ? changes.find(*id) : nullptr;
+        if (!theme || !is_decided(*theme)) continue;
+        decided = true;
+        const StoredRecord& task =
+            open_loop(round, changes, *theme, decision_of(*theme), *customer);
+        told &= !shown(task, "told_at").empty();
+    }
+    if (!decided) return;
+    if (state != "decided" && !(state == "told" && told))
+        enter_if_allowed(round, changes, wish, "decided", false);
+    if (told && shown_text(wish, "state") == "decided")
+        enter_if_allowed(round, changes, wish, "told", true);
+}
+
+// ---- what a change of state brings about
+
+constexpr const char* kQuestionRule = "wish_question";
+
+/// The question of product management reaches the rep as a task.
+void ask_back(Round& round, Changeset& changes, const StoredRecord& wish) {
+    const std::string rep =
+        rep_for(round, changes.tenant(), wish.state.scope, shown_text(wish, "created_by"));
+    if (rep.empty()) return;
+    StoredRecord& task = changes.create(
+        the_kind("task"), name_based_id(changes.tenant(), "task",
+                                        std::string(kQuestionRule) + ":" + wish.state.id.text() +
+                                            ":" + std::to_string(version_of(wish))));
+    task.state.scope = std::string(kPersonScopes) + rep;
+    task.root = wish.root;
+    const Stamp stamp = round.tick();
+    const auto set = [&](const char* field, Value value) {
+        changes.write(task, field, std::move(value), stamp);
+    };
+    set("created_at", round.now.packed());
+    set("created_by", kServerName);
+    set("schema_version", kSchemaVersion);
+    set("subject_id", wish.state.id.raw());
+    set("text", shown_value(wish, "question"));
+    set("assignee", rep);
+    set("priority", "normal");
+    set("state", "open");
+    set("source_rule", kQuestionRule);
+}
+
+void question_answered(Round& round, Changeset& changes, const StoredRecord& wish) {
+    for (StoredRecord* task : changes.about(wish.state.id, the_kind("task")))
+        if (shown_text(*task, "source_rule") == kQuestionRule &&
+            shown_text(*task, "state") == "open")
+            changes.write(*task, "state", "done", round.tick());
+}
+
+/// Wishes linked to a theme that went into another one count there from now on.
+void relink_wishes(Round& round, Changeset& changes, const StoredRecord& theme) {
+    const Value into = shown_value(theme, "merged_into");
     for (StoredRecord* wish : changes.linked_to(theme.state.id)) {
-        if (!is_a(*wish, "product_wish")) continue;
-        const Record subject = show(wish->state);
-        TransitionFacts facts;
-        facts.subject = &subject;
-        facts.now = round.now;
-        const StateDecision decision =
-            judge(*lifecycle_of(*subject.kind), facts, "decided", version_of(*wish), Role::sys);
-        if (decision.verdict == StateVerdict::accepted)
-            enter(round, changes, *wish, "decided", kServerName, {});
+        const Field& links = *kind_numbered(wish->state.kind)->field("theme_ids");
+        Content content = shown(*wish, "theme_ids");
+        if (!into.is_null()) content.push_back({canonical_bytes(into), into});
+        std::sort(content.begin(), content.end(),
+                  [](const Item& a, const Item& b) { return a.key < b.key; });
+        content.erase(std::unique(content.begin(), content.end()), content.end());
+        changes.write(*wish, links, content, round.tick());
+        if (is_a(*wish, "product_wish")) mirror_decisions(round, changes, *wish);
+    }
+}
+
+void follow_up(Round& round, Changeset& changes, StoredRecord& subject, const std::string& from,
+               std::string_view to) {
+    if (is_a(subject, "complaint")) {
+        if (const StoredRecord* customer = customer_of(changes, subject);
+            to == "answered" && customer)
+            open_loop(round, changes, subject, version_of(subject), *customer);
+        if (from == "answered" && to != "closed") cancel_loops(round, changes, subject);
+    } else if (is_a(subject, "product_wish")) {
+        if (to == "triaged") mirror_decisions(round, changes, subject);
+        if (to == "needs_info") ask_back(round, changes, subject);
+        if (from == "needs_info") question_answered(round, changes, subject);
+    } else if (is_a(subject, "theme")) {
+        if (is_decision(to))
+            for (StoredRecord* wish : changes.linked_to(subject.state.id))
+                if (is_a(*wish, "product_wish")) mirror_decisions(round, changes, *wish);
+        if (to == "merged") relink_wishes(round, changes, subject);
     }
 }
 
@@ -221,7 +336,7 @@ StateDecision turned_down(Refusal why) {
 
 StateDecision judge_and_apply(Round& round, Changeset& changes, const Device& device,
                               const StoredRecord& request, StoredRecord& subject) {
-    const Lifecycle* lifecycle = lifecycle_of(*kind_numbered(subject.state.kind));
+    const Lifecycle* lifecycle = changes.lifecycle(*kind_numbered(subject.state.kind));
     if (!lifecycle)
         return turned_down(refusal(subject.state.id, {}, "no_lifecycle",
                                    {kind_numbered(subject.state.kind)->name}));
@@ -244,6 +359,7 @@ StateDecision judge_and_apply(Round& round, Changeset& changes, const Device& de
     facts.reason = reason;
     facts.now = round.now;
     facts.has_new_note = has_new_note(changes, subject);
+    facts.has_corrective_action = has_corrective_action(changes, subject);
     facts.other = other ? &*other : nullptr;
     look_at_loop(changes, subject, facts);
 
@@ -257,8 +373,9 @@ StateDecision judge_and_apply(Round& round, Changeset& changes, const Device& de
     if (!findings.empty()) return turned_down(std::move(findings.front()));
     const Stamp stamp = round.tick();
     for (const auto& [field, content] : fields) changes.write(subject, *field, content, stamp);
+    const std::string from = shown_text(subject, "state");
     enter(round, changes, subject, to, device.rep, reason);
-    if (is_a(subject, "theme") && is_decision(to)) decide_wishes(round, changes, subject);
+    follow_up(round, changes, subject, from, to);
     if (is_a(subject, "customer") && to == "merged") join_customers(round, changes, subject);
     return decision;
 }
@@ -278,13 +395,39 @@ std::string_view name_of(StateVerdict verdict) {
 }  // namespace
 
 void begin_life(Round& round, Changeset& changes, StoredRecord& record) {
-    const Lifecycle* lifecycle = lifecycle_of(*kind_numbered(record.state.kind));
+    const Lifecycle* lifecycle = changes.lifecycle(*kind_numbered(record.state.kind));
     if (!lifecycle) return;
     const Stamp stamp = round.tick();
     changes.write(record, "state", std::string(lifecycle->initial), stamp);
     changes.write(record, "state_version", kFirstStateVersion, stamp);
     if (const std::string prefix = number_prefix(record); !prefix.empty())
         changes.write(record, "number", next_human_number(round, changes.tenant(), prefix), stamp);
+}
+
+StateDecision judge_as_server(Round& round, Changeset& changes, const Record& subject,
+                              std::string_view to) {
+    const Lifecycle* lifecycle = changes.lifecycle(*subject.kind);
+    if (!lifecycle) return turned_down("no_lifecycle", "Records of this kind have no states.");
+    TransitionFacts facts;
+    facts.subject = &subject;
+    facts.now = round.now;
+    const Value version = subject.value(common_field::state_version);
+    return judge(*lifecycle, facts, to, version.integer() ? *version.integer() : kFirstStateVersion,
+                 Role::sys);
+}
+
+void enter_as_server(Round& round, Changeset& changes, StoredRecord& subject, std::string_view to) {
+    const std::string from = shown_text(subject, "state");
+    enter(round, changes, subject, to, kServerName, {});
+    follow_up(round, changes, subject, from, to);
+}
+
+void record_changed(Round& round, Changeset& changes, StoredRecord& record) {
+    if (is_a(record, "product_wish")) return mirror_decisions(round, changes, record);
+    if (!is_a(record, "loop_task") || shown(record, "told_at").empty()) return;
+    const RecordId subject = shown_reference(record, "subject_id");
+    for (StoredRecord* wish : changes.linked_to(subject, record.root))
+        if (is_a(*wish, "product_wish")) mirror_decisions(round, changes, *wish);
 }
 
 void decide(Round& round, Changeset& changes, const Device& device, StoredRecord& request) {

@@ -9,9 +9,21 @@ namespace rapport::server {
 /// Gives a new record of a kind with a lifecycle its first state, version 1 and its human number.
 void begin_life(Round& round, Changeset& changes, StoredRecord& record);
 
+/// Would the server itself, by its own rules or for the office, bring a record that stands like
+/// this into the state?
+StateDecision judge_as_server(Round& round, Changeset& changes, const Record& subject,
+                              std::string_view to);
+/// Brings it there, with all that follows. Expects that judge_as_server() accepted it.
+void enter_as_server(Round& round, Changeset& changes, StoredRecord& subject, std::string_view to);
+
+/// What follows from a device's change of a record: a wish linked to a decided theme is decided,
+/// and one whose customer was told is told.
+void record_changed(Round& round, Changeset& changes, StoredRecord& record);
+
 /// Judges a StateRequest that has no verdict yet, writes the verdict on it and, if it is accepted,
-/// changes its subject and what follows from that: a StatusEvent, times, and the wishes behind a
-/// decided theme. A request turned down is a verdict, no refusal of its bundle.
+/// changes its subject and what follows from that: a StatusEvent, times, the wishes behind a
+/// decided theme, LoopTasks for the customers to tell, a task with a question for the rep. A
+/// request turned down is a verdict, no refusal of its bundle.
 void decide(Round& round, Changeset& changes, const Device& device, StoredRecord& request);
 
 }  // namespace rapport::server

@@ -200,8 +200,12 @@ public:
     /// Records of a kind whose subject_id is `subject`.
     virtual std::vector<RecordId> with_subject(const std::string& tenant, const RecordId& subject,
                                                std::uint16_t kind) = 0;
-    /// Records that link to `target` in a set or register the engine registered with save_links.
-    virtual std::vector<RecordId> linking_to(const std::string& tenant, const RecordId& target) = 0;
+    /// All records of a kind: for kinds of which a company has few.
+    virtual std::vector<RecordId> of_kind(const std::string& tenant, std::uint16_t kind) = 0;
+    /// Records that link to `target` in a set or register the engine registered with save_links;
+    /// with a `root` only those that hang on it.
+    virtual std::vector<RecordId> linking_to(const std::string& tenant, const RecordId& target,
+                                             const RecordId& root = {}) = 0;
     virtual void save_links(const std::string& tenant, const RecordId& from,
                             const std::vector<RecordId>& targets) = 0;
     virtual std::optional<RecordId> by_external_id(const std::string& tenant, std::uint16_t kind,

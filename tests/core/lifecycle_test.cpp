@@ -13,8 +13,13 @@ using namespace rapport;
 
 namespace {
 
-const Kind* const kMachines[] = {&kind_of<Customer>(), &kind_of<Complaint>(),
-                                 &kind_of<ProductWish>(), &kind_of<Theme>()};
+const Kind* const kMachines[] = {&kind_of<Customer>(),
+                                 &kind_of<Complaint>(),
+                                 &kind_of<ProductWish>(),
+                                 &kind_of<Theme>(),
+                                 &kind_of<MarketingQuestion>(),
+                                 &kind_of<PriceRequest>(),
+                                 &kind_of<CustomisationRequest>()};
 
 /// A record, what stands around it, and one request.
 struct Case {
@@ -161,12 +166,12 @@ TEST_CASE("the machines name only fields and states that exist") {
             CHECK(states.count(t.to) == 1);
             CHECK_FALSE(t.who.empty());
             reached.insert(t.to);
-            for (const auto name : t.needs) CHECK_MESSAGE(kind->field(name), std::string(name));
-            for (const auto name : t.sets) {
-                REQUIRE_MESSAGE(kind->field(name), std::string(name));
+            for (const auto& name : t.needs) CHECK_MESSAGE(kind->field(name), name);
+            for (const auto& name : t.sets) {
+                REQUIRE_MESSAGE(kind->field(name), name);
                 CHECK(kind->field(name)->policy == Policy::owned);
             }
-            for (const auto name : t.brings)
+            for (const auto& name : t.brings)
                 CHECK(std::count(t.sets.begin(), t.sets.end(), name) == 1);
         }
         CHECK(reached == states);
@@ -199,6 +204,8 @@ TEST_CASE("of several reasons to refuse the first in the fixed order is given") 
     c.fields["cost"] = "5";
     CHECK(c.ask("action", Role::qm, 4).code == "field_not_settable");
     c.fields.clear();
+    CHECK(c.ask("action", Role::qm, 4).code == "corrective_action_missing");
+    c.facts.has_corrective_action = true;
     CHECK(c.ask("action", Role::qm, 4).transition->to == "action");
     CHECK(c.ask("nowhere", Role::qm, 4).code == "no_such_transition");
 }
@@ -307,6 +314,118 @@ TEST_CASE("declining a theme takes a reason and a fresh text for the customers")
     c.fields["decision_text_for_customer"] = "Das bauen wir nicht.";
     CHECK(c.accepted("declined", Role::pm));
     CHECK(c.accepted("planned", Role::pm));
+}
+
+TEST_CASE("a question goes from draft to live to closed, by marketing") {
+    CHECK(ways(kind_of<MarketingQuestion>()) == lines(R"(
+        draft live mkt sys
+        draft closed mkt sys
+        live closed mkt sys
+    )"));
+}
+
+TEST_CASE("a price request is judged by the server, then by the role that must agree") {
+    CHECK(ways(kind_of<PriceRequest>()) == lines(R"(
+        submitted within_limit sys
+        submitted needs_approval sys
+        submitted withdrawn rep
+        within_limit withdrawn rep
+        needs_approval approved mgr mkt qm pm price admin
+        needs_approval rejected mgr mkt qm pm price admin
+        needs_approval countered mgr mkt qm pm price admin
+        needs_approval withdrawn rep
+        approved expired rep mgr price sys
+        approved withdrawn rep
+        countered accepted rep
+        countered expired rep mgr price sys
+        countered withdrawn rep
+    )"));
+    Case c(kind_of<PriceRequest>(), "needs_approval");
+    c.subject.set("approver", "price");
+    CHECK(c.code("approved", Role::mgr) == "other_approver");
+    CHECK(c.accepted("approved", Role::price));
+    CHECK(c.code("rejected", Role::price) == "field_missing");
+    CHECK(c.code("countered", Role::price) == "field_missing");
+    c.fields["counter_bp"] = "1000";
+    CHECK(c.accepted("countered", Role::price));
+    c.fields.clear();
+    c.subject.set("state", "countered");
+    CHECK(c.code("expired", Role::rep) == "offer_holds");
+    c.subject.set("offer_until", Instant::parse("2026-03-06T12:00:00.001+01:00")->packed());
+    CHECK(c.code("expired", Role::rep) == "offer_holds");
+    c.subject.set("offer_until", Instant::parse("2026-03-06T12:00:00+01:00")->packed());
+    CHECK(c.accepted("expired", Role::rep));
+}
+
+namespace {
+
+Record table_of(const char* initial, std::vector<StateRow> rows) {
+    StateTable table;
+    table.created_at = *Instant::parse("2026-03-06T12:00:00+01:00");
+    table.kind = "complaint";
+    table.version = 1;
+    table.initial = initial;
+    table.rows.elements = std::move(rows);
+    return to_record(table, *RecordId::parse("0195a0f0-0000-7000-8000-000000000009"));
+}
+
+std::string codes_of(const Record& table) {
+    std::vector<Refusal> refusals;
+    check_state_table(table, refusals);
+    std::string codes;
+    for (const Refusal& r : refusals) codes += (codes.empty() ? "" : " ") + r.code;
+    return codes;
+}
+
+}  // namespace
+
+TEST_CASE("a state table says who may go where, under which condition and with what") {
+    const Record table =
+        table_of("submitted", {{"submitted", "in_lab", "qm, rep", "", "", "lot", "due_at", true},
+                               {"in_lab", "done", "qm", "new_note", "ask_the_lab", "", "", {}}});
+    CHECK(codes_of(table) == "");
+    const Lifecycle l = lifecycle_from(table);
+    CHECK(l.kind == "complaint");
+    CHECK(l.initial == "submitted");
+    Case c(kind_of<Complaint>());
+    const auto ask = [&](const char* to, Role role) {
+        c.facts.subject = &c.subject;
+        c.facts.fields = &c.fields;
+        return judge(l, c.facts, to, kFirstStateVersion, role);
+    };
+    CHECK(ask("acknowledged", Role::qm).code == "no_such_transition");
+    CHECK(ask("in_lab", Role::pm).code == "not_your_role");
+    CHECK(ask("in_lab", Role::rep).code == "reason_missing");
+    c.facts.reason = "Probe liegt bei";
+    CHECK(ask("in_lab", Role::rep).code == "field_missing");
+    c.subject.set("lot", "4711");
+    c.fields["owner"] = "Q1";
+    CHECK(ask("in_lab", Role::qm).code == "field_not_settable");
+    c.fields = {{"due_at", "2026-03-20T12:00:00Z"}};
+    CHECK(ask("in_lab", Role::qm).verdict == StateVerdict::accepted);
+    c.fields.clear();
+    c.subject.set("state", "in_lab");
+    CHECK(ask("done", Role::qm).code == "ask_the_lab");
+    c.facts.has_new_note = true;
+    CHECK(ask("done", Role::qm).verdict == StateVerdict::accepted);
+}
+
+TEST_CASE("a state table that names what nobody knows is refused") {
+    CHECK(codes_of(table_of("submitted", {{"submitted", "x", "boss", "", "", "", "", {}}})) ==
+          "unknown_role");
+    CHECK(codes_of(table_of("submitted", {{"submitted", "x", "qm", "moon", "", "", "", {}}})) ==
+          "unknown_guard");
+    CHECK(codes_of(table_of("submitted", {{"submitted", "x", "qm", "", "", "colour", "", {}}})) ==
+          "unknown_field");
+    CHECK(codes_of(table_of("submitted", {{"submitted", "x", "qm", "", "", "", "lot", {}}})) ==
+          "unknown_field");
+    CHECK(codes_of(table_of("submitted", {{"submitted", "x", "qm", "", "", "", "state", {}}})) ==
+          "unknown_field");
+    CHECK(codes_of(table_of("begun", {{"submitted", "x", "qm", "", "", "", "", {}}})) ==
+          "no_way_out");
+    Record visit = table_of("submitted", {{"submitted", "x", "qm", "", "", "", "", {}}});
+    visit.set("kind", "visit");
+    CHECK(codes_of(visit) == "unknown_kind");
 }
 
 TEST_CASE("a device that only asks leaves the guards to the server") {

@@ -1269,12 +1269,10 @@ TEST_CASE_FIXTURE(Centre, "a second import updates the first and writes again on
 }
 
 TEST_CASE_FIXTURE(Centre, "an import leaves out what is wrong and takes the rest") {
-    Record customer;
-    customer.kind = kind_named("customer");
-    customer.set("name", Value("x"));
+    const Record visit = reference("visit", {{"type", Value("call")}});
     const auto written = engine.write_as_server(
         "acme",
-        {reference("product", {{"name", Value("ohne Code")}}), customer,
+        {reference("product", {{"name", Value("ohne Code")}}), visit,
          reference("territory",
                    {{"code", Value("A")}, {"name", Value("Aachen")}, {"parent", ref(kOther)}}),
          reference("territory", {{"code", Value("B")}, {"name", Value("Bonn")}}), Record{}});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <map>
 #include <optional>
@@ -124,6 +125,20 @@ struct AnyId : RecordId {
 template <class E>
 struct CodesOf;
 
+template <>
+struct CodesOf<Role> {
+    static constexpr std::string_view list[] = {"rep",   "mgr", "mkt",   "qm",  "pm",
+                                                "price", "dpo", "admin", "sys", "feed"};
+};
+
+/// How much of a record leaves the centre, in rising order. The record carries its own level in its
+/// field `disclosure`; role price sees all.
+enum class Disclosure : std::uint8_t { none, verdict, limit, full };
+template <>
+struct CodesOf<Disclosure> {
+    static constexpr std::string_view list[] = {"none", "verdict", "limit", "full"};
+};
+
 template <class T>
 struct TypeOf;  // info(), to_value(const T&), from_value(const Value&) -> std::optional<T>
 
@@ -169,27 +184,41 @@ struct Personal {};  ///< personal data: an erasure order removes it
 struct Central {};   ///< never sent to a device
 template <Role... Rs>
 struct SeenBy {};  ///< sent only to devices of these roles
+template <Disclosure From>
+struct Disclosed {};  ///< sent only if its record discloses at least so much
 
 namespace detail {
-template <class Trait>
-struct TraitOf {
+struct NoTrait {
     static constexpr bool personal = false, central = false;
     static constexpr Roles seen_by{};
+    static constexpr Disclosure disclosed_from = Disclosure::none;
+};
+template <class Trait>
+struct TraitOf : NoTrait {};
+template <>
+struct TraitOf<Personal> : NoTrait {
+    static constexpr bool personal = true;
 };
 template <>
-struct TraitOf<Personal> {
-    static constexpr bool personal = true, central = false;
-    static constexpr Roles seen_by{};
-};
-template <>
-struct TraitOf<Central> {
-    static constexpr bool personal = false, central = true;
-    static constexpr Roles seen_by{};
+struct TraitOf<Central> : NoTrait {
+    static constexpr bool central = true;
 };
 template <Role... Rs>
-struct TraitOf<SeenBy<Rs...>> {
-    static constexpr bool personal = false, central = false;
+struct TraitOf<SeenBy<Rs...>> : NoTrait {
     static constexpr Roles seen_by = (Roles(Rs) | ...);
+};
+template <Disclosure From>
+struct TraitOf<Disclosed<From>> : NoTrait {
+    static constexpr Disclosure disclosed_from = From;
+};
+/// What all traits of a field say together.
+template <class... Traits>
+struct TraitsOf {
+    static constexpr bool personal = (TraitOf<Traits>::personal || ... || false);
+    static constexpr bool central = (TraitOf<Traits>::central || ... || false);
+    static constexpr Roles seen_by = (Roles{} | ... | TraitOf<Traits>::seen_by);
+    static constexpr Disclosure disclosed_from =
+        std::max({Disclosure::none, TraitOf<Traits>::disclosed_from...});
 };
 }  // namespace detail
 
@@ -291,6 +320,7 @@ struct Marks {
     bool required = false;  ///< must be set to submit
     bool indexed = false;   ///< the device keeps an index on it
     bool searched = false;  ///< full text search covers it
+    bool fixed = false;     ///< a set or map that is written with the record and never again
     Roles writers;          ///< roles whose devices may write it; empty = nobody (server only)
     Roles lowered_by;       ///< roles that may lower a `highest` field
 
@@ -298,6 +328,7 @@ struct Marks {
         a.required |= b.required;
         a.indexed |= b.indexed;
         a.searched |= b.searched;
+        a.fixed |= b.fixed;
         a.writers = a.writers | b.writers;
         a.lowered_by = a.lowered_by | b.lowered_by;
         return a;
@@ -306,6 +337,7 @@ struct Marks {
 inline constexpr Marks kNoMarks{};
 inline constexpr Marks required{.required = true, .writers = {}, .lowered_by = {}};
 inline constexpr Marks indexed{.indexed = true, .writers = {}, .lowered_by = {}};
+inline constexpr Marks fixed{.fixed = true, .writers = {}, .lowered_by = {}};
 inline constexpr Marks searched{.searched = true, .writers = {}, .lowered_by = {}};
 template <class... R>
 constexpr Marks by(R... roles) {

@@ -21,6 +21,8 @@ struct Field {
     Marks marks;
     Roles seen_by;         ///< empty = everybody in the record's scope
     bool central = false;  ///< never leaves for a device
+    Disclosure disclosed_from =
+        Disclosure::none;  ///< what its record must disclose for it to leave
     bool personal = false;
     std::size_t offset = 0;
     std::size_t size = 0;
@@ -29,9 +31,10 @@ struct Field {
 
     bool is_set() const { return policy == Policy::add_wins; }
     bool is_keyed() const { return policy == Policy::add_wins || policy == Policy::per_key; }
-    /// May a device of `role` receive it?
-    bool visible_to(Role role) const {
-        return !central && (seen_by.empty() || seen_by.contains(role));
+    /// May a device of `role` receive it from a record that discloses so much?
+    bool visible_to(Role role, Disclosure disclosed = Disclosure::none) const {
+        return !central && (seen_by.empty() || seen_by.contains(role)) &&
+               (disclosed >= disclosed_from || role == Role::price);
     }
 };
 
@@ -41,7 +44,10 @@ enum class Home : std::uint8_t {
     customer,   ///< the territory of the customer its root field names
     subject,    ///< wherever the record its `subject_id` names lives
     global,
-    person,  ///< `rep/NAME`: of its assignee, else of its author
+    person,              ///< `rep/NAME`: of its assignee, else of its author
+    target,              ///< the territory its field `target` names, else global
+    policy,              ///< `policy/ROLE` of its field `role`
+    customer_or_person,  ///< as customer; without one `rep/NAME` of its author
 };
 
 /// A record kind: its permanent number, its name in every face, and its fields in the order of
@@ -52,10 +58,11 @@ struct Kind {
     Home home = Home::customer;
     std::string_view root;  ///< name of the field through which the home is found; empty for global
                             ///< and territory
-    bool append_only = false;  ///< rows are only added, never changed by a device
-    Roles creators;            ///< roles whose devices may create one
-    Roles seen_by;             ///< roles whose devices receive it; empty = everybody in scope
-    std::string_view time;     ///< the field that says when it happened, for time queries
+    bool append_only = false;     ///< rows are only added, never changed by a device
+    Roles creators;               ///< roles whose devices may create one
+    Roles seen_by;                ///< roles whose devices receive it; empty = everybody in scope
+    std::string_view open_state;  ///< its own fields are edited only in this state; empty = in all
+    std::string_view time;        ///< the field that says when it happened, for time queries
     std::vector<Field> fields;
     std::size_t size = 0;  ///< of the struct
 

@@ -135,6 +135,14 @@ struct Conflict {
 };
 enum class Keep : std::uint8_t { mine, theirs, both, value };
 
+/// A change of state a record may go through next.
+struct NextState {
+    std::string to;
+    bool needs_reason = false;
+    std::vector<std::string> needs;  ///< fields that must be set first or come with the request
+    std::vector<std::string> sets;   ///< fields of the server that may come with the request
+};
+
 /// What a commit or a checkpoint changed.
 struct Changes {
     struct Of {
@@ -212,6 +220,12 @@ public:
     Captured request_state(const RecordId& subject, const std::string& to,
                            const std::string& reason,
                            const std::map<std::string, std::string>& fields);
+
+    /// What `request_state` may ask for now in this device's role, by the newest StateTable this
+    /// file holds for the kind, else by the workflow the build brings. Empty for kinds without
+    /// states. Conditions only the server can check may still turn the request down. Errors:
+    /// not_found.
+    std::vector<NextState> next_states(const RecordId& subject) const;
 
     // ---- read
     std::optional<Record> find(const RecordId& id) const;

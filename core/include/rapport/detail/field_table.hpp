@@ -200,9 +200,7 @@ struct FieldOps;
 template <class T, Policy P, class... Traits>
 struct FieldOps<Register<T, P, Traits...>> {
     using F = Register<T, P, Traits...>;
-    static constexpr bool personal = (TraitOf<Traits>::personal || ... || false);
-    static constexpr bool central = (TraitOf<Traits>::central || ... || false);
-    static constexpr Roles seen_by = (Roles{} | ... | TraitOf<Traits>::seen_by);
+    using Says = TraitsOf<Traits...>;
     static Content read(const void* m) {
         const auto& f = *static_cast<const F*>(m);
         if (!f.has_value()) return {};
@@ -218,9 +216,7 @@ struct FieldOps<Register<T, P, Traits...>> {
 template <int Max, class... Traits>
 struct FieldOps<KeepBoth<Max, Traits...>> {
     using F = KeepBoth<Max, Traits...>;
-    static constexpr bool personal = (TraitOf<Traits>::personal || ... || false);
-    static constexpr bool central = (TraitOf<Traits>::central || ... || false);
-    static constexpr Roles seen_by = (Roles{} | ... | TraitOf<Traits>::seen_by);
+    using Says = TraitsOf<Traits...>;
     static Content read(const void* m) {
         Content c;
         for (const auto& s : static_cast<const F*>(m)->siblings) c.push_back({"", Value(s)});
@@ -236,9 +232,7 @@ struct FieldOps<KeepBoth<Max, Traits...>> {
 template <class T, class... Traits>
 struct FieldOps<AddWins<T, Traits...>> {
     using F = AddWins<T, Traits...>;
-    static constexpr bool personal = (TraitOf<Traits>::personal || ... || false);
-    static constexpr bool central = (TraitOf<Traits>::central || ... || false);
-    static constexpr Roles seen_by = (Roles{} | ... | TraitOf<Traits>::seen_by);
+    using Says = TraitsOf<Traits...>;
     static Content read(const void* m) {
         Content c;
         for (const auto& e : static_cast<const F*>(m)->elements) {
@@ -257,9 +251,7 @@ struct FieldOps<AddWins<T, Traits...>> {
 template <class T, class... Traits>
 struct FieldOps<PerKey<T, Traits...>> {
     using F = PerKey<T, Traits...>;
-    static constexpr bool personal = (TraitOf<Traits>::personal || ... || false);
-    static constexpr bool central = (TraitOf<Traits>::central || ... || false);
-    static constexpr Roles seen_by = (Roles{} | ... | TraitOf<Traits>::seen_by);
+    using Says = TraitsOf<Traits...>;
     static Content read(const void* m) {
         Content c;
         for (const auto& [key, e] : static_cast<const F*>(m)->entries)
@@ -294,9 +286,10 @@ private:
         f.policy = F::kPolicy;
         f.type = TypeOf<typename F::Element>::info();
         f.marks = line.marks;
-        f.seen_by = Ops::seen_by;
-        f.central = Ops::central;
-        f.personal = Ops::personal;
+        f.seen_by = Ops::Says::seen_by;
+        f.central = Ops::Says::central;
+        f.disclosed_from = Ops::Says::disclosed_from;
+        f.personal = Ops::Says::personal;
         f.offset = static_cast<std::size_t>(reinterpret_cast<const char*>(&line.member) - base_);
         f.size = sizeof(F);
         f.read = &Ops::read;

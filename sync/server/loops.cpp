@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/loops.hpp"
+
+#include <set>
+
+#include "rapport/error.hpp"
+#include "rapport/kinds/loop_task.hpp"
+#include "server/scopes.hpp"
+
+namespace rapport::server {
+namespace {
+
+constexpr int kMergesMax = 1000;  // one after the other; merges form no circle
+
+const Kind& loop_tasks() { return rapport::kind_of<LoopTask>(); }
+
+RecordId id_of(const Changeset& changes, const RecordId& subject, std::int64_t decision,
+               const RecordId& customer) {
+    return name_based_id(changes.tenant(), loop_tasks().name,
+                         subject.text() + ":" + std::to_string(decision) + ":" + customer.text());
+}
+
+bool is_open(const StoredRecord& task) {
+    return shown_text(task, "state") == "open" && shown(task, "told_at").empty();
+}
+
+void cancel(Round& round, Changeset& changes, StoredRecord& task) {
+    if (is_open(task)) changes.write(task, "state", "cancelled", round.tick());
+}
+
+}  // namespace
+
+StoredRecord* customer_of(Changeset& changes, const StoredRecord& record) {
+    StoredRecord* customer = changes.find(record.root);
+    for (int merges = 0; customer && merges < kMergesMax; ++merges) {
+        StoredRecord* into = changes.find(shown_reference(*customer, "merged_into"));
+        if (!into || shown_text(*customer, "state") != "merged") break;
+        customer = into;
+    }
+    return customer;
+}
+
+std::string rep_for(Round& round, const std::string& tenant, std::string_view scope,
+                    const std::string& preferred) {
+    std::set<std::string> reps;
+    for (const Device& device : round.devices())
+        if (device.tenant == tenant && device.role == Role::rep && !device.revoked &&
+            !device.credential_hash.empty() && reaches(device, scope))
+            reps.insert(device.rep);
+    if (reps.count(preferred) != 0) return preferred;
+    return reps.empty() ? std::string() : *reps.begin();
+}
+
+StoredRecord& open_loop(Round& round, Changeset& changes, const StoredRecord& subject,
+                        std::int64_t decision, const StoredRecord& customer) {
+    const RecordId id = id_of(changes, subject.state.id, decision, customer.state.id);
+    if (StoredRecord* known = changes.find(id)) return *known;
+    for (std::int64_t earlier = 1; earlier < decision; ++earlier)
+        if (StoredRecord* task =
+                changes.find(id_of(changes, subject.state.id, earlier, customer.state.id)))
+            cancel(round, changes, *task);
+
+    StoredRecord& task = changes.create(loop_tasks(), id);
+    task.state.scope = customer.state.scope;
+    task.root = customer.state.id;
+    const Stamp stamp = round.tick();
+    const auto set = [&](const char* field, Value value) {
+        changes.write(task, field, std::move(value), stamp);
+    };
+    set("created_at", round.now.packed());
+    set("created_by", kServerName);
+    set("schema_version", kSchemaVersion);
+    set("subject_id", subject.state.id.raw());
+    set("decision_version", decision);
+    set("customer_id", customer.state.id.raw());
+    set("state", "open");
+    readdress(round, changes, task);
+    return task;
+}
+
+void cancel_loops(Round& round, Changeset& changes, const StoredRecord& subject) {
+    for (StoredRecord* task : changes.about(subject.state.id, loop_tasks()))
+        cancel(round, changes, *task);
+}
+
+void readdress(Round& round, Changeset& changes, StoredRecord& record) {
+    if (record.state.kind != loop_tasks().number || !is_open(record)) return;
+    const StoredRecord* customer = customer_of(changes, record);
+    const std::string creator = customer ? shown_text(*customer, "created_by") : std::string();
+    const std::string rep = rep_for(round, changes.tenant(), record.state.scope, creator);
+    changes.write(record, "rep_id", rep.empty() ? Value() : Value(rep), round.tick());
+}
+
+}  // namespace rapport::server
