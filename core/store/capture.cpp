@@ -7,6 +7,7 @@
 #include "model/defaults.hpp"
 #include "model/home.hpp"
 #include "model/lifecycle.hpp"
+#include "model/questions.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
 #include "store/identity.hpp"
@@ -433,7 +434,13 @@ private:
 
     void check_whole(const Working& w) {
         if (bundle_row_.state == BundleState::draft) return;
-        check_record(w.loaded.row.record(), captured_.refusals);
+        const Record record = w.loaded.row.record();
+        check_record(record, captured_.refusals);
+        if (w.edit.kind->name == "answer")
+            if (const auto* raw = record.value("question_id").text())
+                if (const auto question = RecordId::from_bytes(*raw))
+                    if (const auto row = load_row(db_, *question))
+                        check_answer(record, row->record(), captured_.refusals);
     }
 
     void check_size() {

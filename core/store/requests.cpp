@@ -2,8 +2,10 @@
 #include "model/lifecycle.hpp"
 #include "model/refusals.hpp"
 #include "rapport/kinds/state_request.hpp"
+#include "rapport/kinds/state_table.hpp"
 #include "store/capture.hpp"
 #include "store/core.hpp"
+#include "store/schema.hpp"
 
 namespace rapport {
 namespace {
@@ -35,7 +37,9 @@ Expected expected_state(sqlite::Database& db, const Record& subject) {
 std::optional<Lifecycle> workflow_of(sqlite::Database& db, const Kind& kind) {
     const Lifecycle* built_in = lifecycle_of(kind);
     if (!built_in) return std::nullopt;
-    auto newest = db.prepare("SELECT id FROM state_table WHERE kind = ? ORDER BY version DESC, id");
+    const Kind& tables = kind_of<StateTable>();
+    auto newest = db.prepare("SELECT id FROM state_table WHERE kind = ? ORDER BY " +
+                             identifier(column_of(*tables.field("version"))) + " DESC, id");
     newest.bind(1, kind.name);
     while (newest.step())
         if (const auto row = load_row(db, newest.id(0)); row && !(row->status & kRowHidden))

@@ -22,6 +22,7 @@
 #include "model/validation.hpp"
 #include "protocol/messages.hpp"
 #include "rapport/error.hpp"
+#include "rapport/kinds/loop_task.hpp"
 #include "server/admission.hpp"
 #include "server/auth/access.hpp"
 #include "server/feed.hpp"
@@ -646,6 +647,43 @@ int accept_file(const Host& host, const Members& in, Answer& out) {
 
 // ---- looking at it
 
+/// How far the decisions have been told, by territory; with `open` those nobody has told yet.
+int show_loop(const Host& host, const Members& in, Answer& out) {
+    struct Told {
+        std::size_t decided = 0, told = 0, open = 0, nobody = 0;
+    };
+    const std::string tenant = in.text_or("tenant", kDefaultTenant);
+    const bool list = in.number_or("open", 0) != 0;
+    const Kind& kind = kind_of<LoopTask>();
+    const auto snapshot = host.storage.begin_read();
+    std::map<std::string, Told> territories;
+    if (list) out.columns({"territory", "rep", "decided_at", "customer", "subject", "id"});
+    for (const RecordId& id : snapshot->of_kind(tenant, kind.number)) {
+        const auto stored = snapshot->record(tenant, id);
+        if (!stored || stopping(host)) continue;
+        const auto task = from_record<LoopTask>(show(stored->state));
+        if (task.state == TaskState::cancelled) continue;
+        Told& told = territories[stored->state.scope];
+        ++told.decided;
+        if (task.told_at) {
+            ++told.told;
+            continue;
+        }
+        ++told.open;
+        if (!task.rep_id) ++told.nobody;
+        if (list)
+            out.row({stored->state.scope, task.rep_id ? Json(*task.rep_id) : Json(),
+                     task.created_at ? Json(task.created_at->rfc3339()) : Json(),
+                     task.customer_id ? Json(task.customer_id->text()) : Json(),
+                     task.subject_id ? Json(task.subject_id->text()) : Json(), id.text()});
+    }
+    if (list) return 0;
+    out.columns({"territory", "decided", "told", "open", "without_rep"});
+    for (const auto& [territory, told] : territories)
+        out.row({territory, told.decided, told.told, told.open, told.nobody});
+    return 0;
+}
+
 int show_stats(const Host& host, const Members&, Answer& out) {
     out.columns({"tenant", "what", "name", "number"});
     const auto snapshot = host.storage.begin_read();
@@ -693,7 +731,7 @@ constexpr std::pair<std::string_view, Command> kCommands[] = {
     {"invite", invite_rep},     {"key_add", add_key},      {"key_list", list_keys},
     {"key_revoke", revoke_key}, {"devices", list_devices}, {"devices_revoke", revoke_device},
     {"handover", hand_over},    {"import", import_file},   {"accept", accept_file},
-    {"stats", show_stats},      {"backup", back_up},
+    {"stats", show_stats},      {"loop", show_loop},       {"backup", back_up},
 };
 
 }  // namespace

@@ -48,6 +48,7 @@ using Emit = std::function<void(const std::string& json_line)>;
 ///   handover     customer or from, to, tenant
 ///   import       path, tenant          accept   path, tenant, rep
 ///   stats        backup  to
+///   loop         tenant, open (1: the tasks that are)
 /// Paths are absolute. Throws nothing but Error(internal).
 int run(const Host& host, std::string_view request, const Emit& emit);
 

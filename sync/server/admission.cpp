@@ -5,6 +5,7 @@
 #include <set>
 
 #include "model/home.hpp"
+#include "model/questions.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
 #include "server/scopes.hpp"
@@ -88,7 +89,9 @@ StoredVerdict Admission::judge() {
 
     for (const Change& change : bundle_.changes) {
         StoredRecord& record = *changes_.find(change.id);
-        if (changes_.is_new(record)) begin_life(round_, changes_, record);
+        if (!changes_.is_new(record)) continue;
+        begin_life(round_, changes_, record);
+        judge_new(round_, changes_, device_, record);
     }
     for (const Change& change : bundle_.changes)
         if (const Kind* kind = kind_numbered(change.kind); kind->name == "state_request")
@@ -403,6 +406,7 @@ void Admission::check_whole(const Change& change) {
                    {std::to_string(round_.limits.set_elements_max)});
     }
     check_contacts(record, change);
+    if (shown_record.kind->name == "answer") check_question(shown_record);
     if (writes(change, common_field::external_ids)) check_external_ids(record);
 }
 
@@ -425,6 +429,19 @@ void Admission::check_contacts(const StoredRecord& record, const Change& change)
 RecordId Admission::customer_of(const StoredRecord& record) {
     StoredRecord* root = record.root.is_nil() ? nullptr : changes_.find(record.root);
     return root ? changes_.standing(*root).state.id : record.root;
+}
+
+void Admission::check_question(const Record& answer) {
+    const auto named = [&](const char* field) -> const StoredRecord* {
+        const std::string* raw = answer.value(field).text();
+        const auto id = raw ? RecordId::from_bytes(*raw) : std::nullopt;
+        return id ? changes_.find(*id) : nullptr;
+    };
+    if (const StoredRecord* question = named("question_id"))
+        check_answer(answer, show(question->state), refusals_);
+    if (const StoredRecord* replaced = named("replaces");
+        replaced && shown_value(*replaced, "question_id") != answer.value("question_id"))
+        refuse(answer.id, "replaces", "other_question");
 }
 
 void Admission::check_external_ids(const StoredRecord& record) {

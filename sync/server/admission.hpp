@@ -56,6 +56,7 @@ private:
     void check_home(const Change& change);
     void check_whole(const Change& change);
     void check_contacts(const StoredRecord& record, const Change& change);
+    void check_question(const Record& answer);
     void check_external_ids(const StoredRecord& record);
 
     static void note(std::vector<Refusal>& among, const RecordId& record, std::string_view field,

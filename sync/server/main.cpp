@@ -238,7 +238,10 @@ int run(int argc, char** argv) {
     key_revoke->add_option("NAME", key_name, "As `key list` shows it")->required();
 
     auto* import = with_tenant(with_store(app.add_subcommand(
-        "import", "Reference data from NDJSON: products, territories, code lists, themes")));
+        "import",
+        "What the office writes, from NDJSON: products, territories, code lists, themes, "
+        "questions, "
+        "discount policies, custom options, state tables, revenue of customers")));
     import->add_option("FILE", file)->required()->check(CLI::ExistingFile);
     std::string writer;
     auto* devices = with_format(app.add_subcommand("devices", "All devices"));
@@ -257,6 +260,10 @@ int run(int argc, char** argv) {
     handover->add_option("--to", to, "Where they live from now on, territory/CODE")->required();
     auto* stats = with_format(
         with_store(app.add_subcommand("stats", "Records, conflicts, streams and the feed's head")));
+    bool open_only = false;
+    auto* loop = with_format(with_tenant(with_store(app.add_subcommand(
+        "loop", "How many decisions have been told to customers, by territory"))));
+    loop->add_flag("--open", open_only, "List those that nobody has told yet");
     auto* accept = with_format(with_tenant(with_store(app.add_subcommand(
         "accept",
         "Take the unsent work of a device that cannot send, from `rapport export --unsent`"))));
@@ -315,6 +322,9 @@ int run(int argc, char** argv) {
             name("devices");
         } else if (stats->parsed()) {
             name("stats");
+        } else if (loop->parsed()) {
+            name("loop");
+            request["open"] = open_only ? 1 : 0;
         } else if (accept->parsed()) {
             name("accept");
             if (!rep.empty()) request["rep"] = rep;

@@ -11,6 +11,7 @@
 #include "model/lifecycle.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
+#include "server/approvals.hpp"
 #include "server/loops.hpp"
 #include "server/moves.hpp"
 #include "server/scopes.hpp"
@@ -151,8 +152,12 @@ bool is_decision(std::string_view theme_state) {
     return theme_state == "planned" || theme_state == "declined" || theme_state == "delivered";
 }
 
+bool is_approval(const StoredRecord& record) {
+    return is_a(record, "price_request") || is_a(record, "customisation_request");
+}
+
 void note_times(Round& round, Changeset& changes, StoredRecord& subject, const std::string& from,
-                std::string_view to, Stamp stamp) {
+                std::string_view to, const std::string& by, Stamp stamp) {
     const Value now(round.now.packed());
     if (is_a(subject, "complaint")) {
         if (to == "acknowledged" && shown(subject, "ack_at").empty())
@@ -160,6 +165,10 @@ void note_times(Round& round, Changeset& changes, StoredRecord& subject, const s
         if (to == "answered") changes.write(subject, "answered_at", now, stamp);
         if (to == "closed") changes.write(subject, "closed_at", now, stamp);
         if (from == "closed") changes.write(subject, "closed_at", Value(), stamp);
+    }
+    if (is_approval(subject) && (to == "approved" || to == "rejected" || to == "countered")) {
+        changes.write(subject, "decided_by", by, stamp);
+        changes.write(subject, "decided_at", now, stamp);
     }
     if (is_a(subject, "theme") && is_decision(to)) {
         const Value version = shown_value(subject, "decision_version");
@@ -174,7 +183,7 @@ void enter(Round& round, Changeset& changes, StoredRecord& subject, std::string_
     const std::string from = shown_text(subject, "state");
     changes.write(subject, "state", std::string(to), stamp);
     changes.write(subject, "state_version", version_of(subject) + 1, stamp);
-    note_times(round, changes, subject, from, to, stamp);
+    note_times(round, changes, subject, from, to, by, stamp);
     record_event(round, changes, subject, from, by, reason, stamp);
 }
 
@@ -420,6 +429,19 @@ void enter_as_server(Round& round, Changeset& changes, StoredRecord& subject, st
     const std::string from = shown_text(subject, "state");
     enter(round, changes, subject, to, kServerName, {});
     follow_up(round, changes, subject, from, to);
+}
+
+void judge_new(Round& round, Changeset& changes, const Device& device, StoredRecord& record) {
+    if (!is_approval(record)) return;
+    const Judgement judgement = judge_limits(round, changes, device, record);
+    const Stamp stamp = round.tick();
+    if (!judgement.within_limit)
+        changes.write(record, "approver", std::string(rapport::name_of(judgement.approver)), stamp);
+    if (judgement.in_good_faith) changes.write(record, "in_good_faith", 1, stamp);
+    if (judgement.lead_time_days > 0)
+        changes.write(record, "lead_time_days", judgement.lead_time_days, stamp);
+    enter_if_allowed(round, changes, record,
+                     judgement.within_limit ? "within_limit" : "needs_approval", false);
 }
 
 void record_changed(Round& round, Changeset& changes, StoredRecord& record) {

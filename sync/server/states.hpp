@@ -16,6 +16,9 @@ StateDecision judge_as_server(Round& round, Changeset& changes, const Record& su
 /// Brings it there, with all that follows. Expects that judge_as_server() accepted it.
 void enter_as_server(Round& round, Changeset& changes, StoredRecord& subject, std::string_view to);
 
+/// Judges a new price or customisation request against the limits; other kinds stay as they are.
+void judge_new(Round& round, Changeset& changes, const Device& device, StoredRecord& record);
+
 /// What follows from a device's change of a record: a wish linked to a decided theme is decided,
 /// and one whose customer was told is told.
 void record_changed(Round& round, Changeset& changes, StoredRecord& record);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "server/admin.hpp"
 #include "server/changeset.hpp"
 #include "server/loops.hpp"
 #include "sim/world.hpp"
@@ -215,6 +216,25 @@ TEST_CASE_FIXTURE(Company,
     for (const auto& w : {one, two}) CHECK(product.read(w).state == WishState::told);
     CHECK(product.read(three).state == WishState::decided);
 
+    SUBCASE("the centre counts who has been told") {
+        std::vector<std::string> rows;
+        const server::admin::Host host{storage(), phone.environment,
+                                       [&](const auto& job) { job(engine()); }};
+        const auto run = [&](const char* request) {
+            rows.clear();
+            return server::admin::run(host, request, [&](const std::string& line) {
+                if (line.rfind("{\"row\"", 0) == 0) rows.push_back(line);
+            });
+        };
+        CHECK(run(R"({"command":"loop"})") == 0);
+        REQUIRE(rows.size() == 2);
+        CHECK(rows[0] == R"({"row":["territory/DE-40",1,0,1,0]})");
+        CHECK(rows[1] == R"({"row":["territory/DE-50",1,1,0,0]})");
+        CHECK(run(R"({"command":"loop","open":1})") == 0);
+        REQUIRE(rows.size() == 1);
+        CHECK(rows[0].find("R23") != std::string::npos);
+        CHECK(rows[0].find(sued.text()) != std::string::npos);
+    }
     SUBCASE("delivering it is a new decision, told again") {
         ask(product, bags, "in_progress");
         ask(product, bags, "delivered", {{"decision_text_for_customer", "Ist da."}});

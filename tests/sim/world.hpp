@@ -71,6 +71,8 @@ public:
     /// Closes the file and opens it again, as after a kill: whatever was only in memory is gone.
     void restart();
 
+    const std::string& path() const { return path_; }
+
     std::string name;
     SimulatedEnvironment environment;
     std::unique_ptr<Store> store;

@@ -39,8 +39,8 @@ struct PriceLine {
     Id<Product> product_id;
     Whole<1, 9'007'199'254'740'991> qty_milli;
     Text<3, Format::unit> unit;
-    Whole<1, 9'007'199'254'740'991> list_minor;
-    Whole<0, 9'007'199'254'740'991> wanted_minor;
+    Whole<1, 900'000'000'000'000> list_minor;
+    Whole<0, 900'000'000'000'000> wanted_minor;
     Currency currency;
     template <class Archive>
     void serialize(Archive& a) {
