@@ -25,6 +25,7 @@ public:
         : writing_(writing), db_(writing.db), settled_(settled) {
         if (const auto identity = stored_identity(db_)) writer_ = identity->writer;
         run_ = meta_integer(db_, "run").value_or(1);
+        renewing_ = meta_integer(db_, "renewal").has_value();
         any_departed_ = db_.prepare("SELECT 1 FROM departed LIMIT 1").step();
     }
 
@@ -211,6 +212,10 @@ private:
         loaded->row.confirmed_once = true;
         loaded->row.status &= ~static_cast<std::int64_t>(kRowHidden);
         save(*loaded);
+        if (renewing_)
+            db_.prepare("INSERT OR IGNORE INTO renewed(record) VALUES(?)")
+                .bind(1, loaded->row.id)
+                .run();
         if (any_departed_)
             db_.prepare("DELETE FROM departed WHERE record = ?").bind(1, loaded->row.id).run();
         ++settled_.records;
@@ -280,7 +285,7 @@ private:
     Settled& settled_;
     std::uint64_t writer_ = 0;
     std::int64_t run_ = 0;
-    bool any_departed_ = false;
+    bool any_departed_ = false, renewing_ = false;
     Stamp newest_ = 0;
     std::map<RecordId, std::set<std::uint16_t>> written_;  // fields, by the bundles just applied
     std::map<RecordId, Loaded> settled_records_;           // of those bundles, not saved yet
@@ -297,7 +302,7 @@ void stage(sqlite::Database& db, const Incoming& incoming) {
             .bind(3, v.counter)
             .run();
     for (const RecordState& record : incoming.records) {
-        if (incoming.checkpoint)  // it comes after what was staged of it, and is shown at once
+        if (incoming.checkpoint || incoming.download)  // after what was staged of it, shown at once
             db.prepare("DELETE FROM staged WHERE record = ?").bind(1, record.id).run();
         else
             db.prepare("INSERT OR REPLACE INTO staged(record, body) VALUES(?,?)")
@@ -339,6 +344,29 @@ bool drop_departed(Store::Core::Writing& writing, std::size_t limit) {
         db.prepare("UPDATE departed SET held = 0 WHERE record = ?").bind(1, id).run();
     }
     return ids.size() == limit;
+}
+
+bool drop_not_renewed(Store::Core::Writing& writing, std::size_t limit) {
+    sqlite::Database& db = writing.db;
+    std::size_t dropped = 0;
+    for (const Kind* kind : all_kinds()) {
+        std::vector<RecordId> ids;
+        auto select = db.prepare("SELECT id FROM " + identifier(kind->name) +
+                                 " WHERE version IS NOT NULL AND status & ? = 0 AND id NOT IN "
+                                 "(SELECT record FROM renewed) LIMIT ?");
+        select.bind(1, std::int64_t{kRowDraft | kRowPending | kRowHidden})
+            .bind(2, static_cast<std::int64_t>(limit - dropped));
+        while (select.step()) ids.push_back(select.id(0));
+        select.reset();
+        for (const RecordId& id : ids) {
+            delete_row(db, *load_row(db, *kind, id));
+            writing.changed(*kind, id);
+        }
+        dropped += ids.size();
+        if (dropped == limit) return true;
+    }
+    db.execute("DELETE FROM renewed; DELETE FROM meta WHERE key = 'renewal'");
+    return false;
 }
 
 Stamp apply_staged(Store::Core::Writing& writing, std::vector<RecordState> last_page,

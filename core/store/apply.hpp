@@ -18,6 +18,13 @@ void stage(sqlite::Database& db, const Incoming& incoming);
 Stamp apply_staged(Store::Core::Writing& writing, std::vector<RecordState> last_page,
                    Settled& settled);
 
+/// `meta.renewal`: what arrives is marked; then what was not marked goes.
+inline constexpr std::int64_t kMarking = 1, kPurging = 2;
+
+/// Removes confirmed rows that did not arrive in the renewal, `limit` at most, and none with unsent
+/// work. Returns whether there may be more; the renewal is over when there is not.
+bool drop_not_renewed(Store::Core::Writing& writing, std::size_t limit);
+
 /// Removes rows that departed before the oldest entry both sides keep, `limit` at most, and none
 /// with unsent work; that they departed stays known. Returns whether there may be more.
 bool drop_departed(Store::Core::Writing& writing, std::size_t limit);

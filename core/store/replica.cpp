@@ -310,8 +310,16 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     }
     db.execute("DELETE FROM request; DELETE FROM request_bundle");
     Settled settled;
-    if (incoming.checkpoint)
+    if (incoming.renewal) set_meta(db, "renewal", kMarking);
+    if (incoming.checkpoint || incoming.download)
         store_.core().clock().observe(apply_staged(writing, std::move(incoming.records), settled));
+    if (incoming.checkpoint) {
+        db.execute("DELETE FROM incomplete");
+        if (meta_integer(db, "renewal") == kMarking) set_meta(db, "renewal", kPurging);
+    } else {
+        for (const std::string& scope : incoming.incomplete)
+            db.prepare("INSERT OR IGNORE INTO incomplete(scope) VALUES(?)").bind(1, scope).run();
+    }
     writing.commit();
     return settled;
 }
@@ -321,10 +329,12 @@ bool Replica::tidy() {
         const Store::Core::Reading reading(store_.core());
         auto any = reading.db.prepare(
             "SELECT 1 FROM departed WHERE held AND entry < (SELECT MIN(seq) FROM entry) LIMIT 1");
-        if (!any.step()) return false;
+        if (!any.step() && meta_integer(reading.db, "renewal") != kPurging) return false;
     }
     Store::Core::Writing writing(store_.core());
-    const bool more = drop_departed(writing, kTidiedRows);
+    bool more = drop_departed(writing, kTidiedRows);
+    if (!more && meta_integer(writing.db, "renewal") == kPurging)
+        more = drop_not_renewed(writing, kTidiedRows);
     writing.commit();
     return more;
 }

@@ -78,6 +78,9 @@ struct Incoming {
     std::vector<RecordId> not_yours;
     std::map<std::uint64_t, std::string> authors;  ///< writer -> name
     bool checkpoint = false;  ///< this page reached the heads: what is staged becomes visible
+    bool download = false;    ///< of a first download: visible at once
+    bool renewal = false;     ///< confirmed rows that do not come until the checkpoint go
+    std::vector<std::string> incomplete;  ///< download: the scopes it is of
     std::int64_t server_time_ms = 0;
     std::vector<std::string> scopes;  ///< the device's scopes if they changed; else empty
     std::optional<Limits> limits;     ///< if they changed

@@ -63,6 +63,10 @@ constexpr std::array kBookkeeping{
     "WITHOUT ROWID, STRICT",
     "CREATE INDEX IF NOT EXISTS departed_held ON departed(entry) WHERE held",
 
+    "CREATE TABLE IF NOT EXISTS incomplete(scope TEXT PRIMARY KEY) WITHOUT ROWID, STRICT",
+
+    "CREATE TABLE IF NOT EXISTS renewed(record BLOB PRIMARY KEY) WITHOUT ROWID, STRICT",
+
     "CREATE TABLE IF NOT EXISTS author(writer INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT",
 
     "CREATE TABLE IF NOT EXISTS external_id("

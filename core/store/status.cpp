@@ -221,6 +221,8 @@ Overview Store::overview() const {
     for (int shift = 60; shift >= 0; shift -= 4)
         o.file_id += kDigits[(core_->file() >> shift) & 15];
     o.conflicts = conflicts().size();
+    auto incomplete = db.prepare("SELECT scope FROM incomplete ORDER BY scope");
+    while (incomplete.step()) o.incomplete.emplace_back(incomplete.text(0));
     o.departed = count_of(db, "SELECT COUNT(*) FROM departed");
     return o;
 }

@@ -27,6 +27,9 @@ Incoming incoming_of(protocol::Reply&& reply) {
     in.cursor = std::move(reply.cursor);
     in.receipt = reply.receipt;
     in.checkpoint = reply.checkpoint;
+    in.download = reply.download;
+    in.renewal = reply.renewal;
+    in.incomplete = std::move(reply.incomplete);
     in.server_time_ms = reply.server_time_ms;
     in.scopes = std::move(reply.scopes);
     in.limits = reply.limits;

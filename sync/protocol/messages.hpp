@@ -96,6 +96,9 @@ struct Reply {
     std::string cursor;     ///< only with an entry
     std::uint64_t receipt = 0;
     bool checkpoint = true;
+    bool download = false;  ///< the records are of a first download and may be shown at once
+    bool renewal = false;   ///< what the device holds and does not get until the checkpoint goes
+    std::vector<std::string> incomplete;  ///< download: the scopes it is of
     std::vector<BundleVerdict> verdicts;
     std::vector<std::string> records;  ///< encoded records
     std::vector<Departed> departures;
@@ -110,13 +113,25 @@ struct Reply {
     template <class A>
     void serialize(A& a) {
         a(outcome, next, server_time_ms);
-        if (outcome == Outcome::ok)
-            a(tag, cursor, receipt, checkpoint, verdicts, records, departures, not_yours, authors,
-              scopes, limits);
-        else
+        if (outcome != Outcome::ok) {
             a(entries);
+            return;
+        }
+        auto page = static_cast<std::uint8_t>(
+            (checkpoint ? kCheckpoint : 0) | (download ? kDownload : 0) | (renewal ? kRenewal : 0));
+        a(tag, cursor, receipt, page);
+        if (page > (kCheckpoint | kDownload | kRenewal))
+            throw Error(ErrorCode::protocol_violated, "a page of an unknown kind");
+        checkpoint = (page & kCheckpoint) != 0;
+        download = (page & kDownload) != 0;
+        renewal = (page & kRenewal) != 0;
+        if (download) a(incomplete);
+        a(verdicts, records, departures, not_yours, authors, scopes, limits);
     }
     friend bool operator==(const Reply&, const Reply&) = default;
+
+private:
+    static constexpr int kCheckpoint = 1, kDownload = 2, kRenewal = 4;
 };
 
 /// A message as an HTTP body: 1 byte form (0 identity, 1 zstd), 4 bytes length and 4 bytes checksum

@@ -189,6 +189,9 @@ private:
         reply_.authors = std::move(page.authors);
         reply_.cursor = std::move(page.cursor);
         reply_.checkpoint = page.checkpoint;
+        reply_.download = page.download;
+        reply_.renewal = page.renewal;
+        reply_.incomplete = std::move(page.incomplete);
         reply_.receipt = device_.receipt;
         if (page.scopes_changed) reply_.scopes = device_.scopes;
     }
@@ -261,12 +264,12 @@ std::string code_for_peer(ErrorCode code) {
 
 }  // namespace
 
-Engine::Engine(Storage& storage, Environment& environment, Limits limits)
-    : storage_(storage), environment_(environment), limits_(limits) {}
+Engine::Engine(Storage& storage, Environment& environment, Limits limits, std::int64_t horizon_days)
+    : storage_(storage), environment_(environment), limits_(limits), horizon_days_(horizon_days) {}
 
 std::vector<Engine::Answer> Engine::sync(const std::vector<Call>& calls) {
     const auto tx = storage_.begin_write();
-    Round round(*tx, environment_, limits_);
+    Round round(*tx, environment_, limits_, horizon_days_);
     const Stamp stamp_before = round.clock.last();
     std::vector<Answer> answers;
     for (const Call& call : calls) {

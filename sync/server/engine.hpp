@@ -19,7 +19,9 @@ namespace rapport::server {
 /// for it.
 class Engine {
 public:
-    Engine(Storage& storage, Environment& environment, Limits limits = {});
+    /// A device whose cursor is older than the horizon gets everything anew.
+    Engine(Storage& storage, Environment& environment, Limits limits = {},
+           std::int64_t horizon_days = 180);
 
     /// One sync request of an authenticated device: the writer its credential names, and the plain
     /// archive.
@@ -68,6 +70,7 @@ private:
     Storage& storage_;
     Environment& environment_;
     Limits limits_;
+    std::int64_t horizon_days_;
     bool moves_open_ = true;  ///< until storage was asked
 };
 

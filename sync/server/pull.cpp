@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <tuple>
 
 #include "model/archive.hpp"
 #include "model/hash.hpp"
@@ -15,19 +16,45 @@ namespace {
 
 constexpr std::size_t kReadAhead = 256;  // records read at once: about 100 KiB
 
-/// How far a device has come in each of its streams, and under which scopes.
+constexpr std::int64_t kDayMs = 86'400'000;
+constexpr std::int64_t kRefreshDays = 30;  // a cursor with no news is dated anew after these
+
+RecordId above_all() {
+    RecordId id;
+    id.bytes.fill(0xFF);
+    return id;
+}
+
+/// How far a device has come in one stream: up to a position, or in a download that ends at one.
+struct Place {
+    std::uint64_t position = 0;
+    std::uint16_t kind = 0;  ///< being downloaded; 0: none, all up to the position is there
+    RecordId below;          ///< of that kind the records from here on are there
+
+    bool downloads() const { return kind != 0; }
+    friend bool operator==(const Place&, const Place&) = default;
+};
+
+/// How far a device has come in each of its streams, under which scopes, and when it was told.
 struct Cursor {
     std::uint64_t scopes = 0;
-    std::map<std::uint64_t, std::uint64_t> positions;  // by stream id
+    std::int64_t day = 0;                   ///< since 1970
+    bool under_way = false;                 ///< pages of this pull lie staged on the device
+    bool renews = false;                    ///< its downloads replace what the device holds
+    std::map<std::uint64_t, Place> places;  // by stream id
+    friend bool operator==(const Cursor&, const Cursor&) = default;
 
     static Cursor decode(std::string_view bytes) {
         Cursor cursor;
         if (bytes.empty()) return cursor;
         WireReader r(bytes);
         cursor.scopes = r.varint();
+        cursor.day = static_cast<std::int64_t>(r.varint());
+        r(cursor.under_way, cursor.renews);
         for (std::size_t n = r.count(); n > 0; --n) {
-            const std::uint64_t stream = r.varint();
-            cursor.positions[stream] = r.varint();
+            Place& place = cursor.places[r.varint()];
+            r(place.position, place.kind);
+            if (place.downloads()) r(place.below);
         }
         r.finish();
         return cursor;
@@ -35,10 +62,12 @@ struct Cursor {
     std::string encode() const {
         WireWriter w;
         w.varint(scopes);
-        w.varint(positions.size());
-        for (const auto& [stream, position] : positions) {
-            w.varint(stream);
-            w.varint(position);
+        w.varint(static_cast<std::uint64_t>(day));
+        w(under_way, renews);
+        w.varint(places.size());
+        for (const auto& [stream, place] : places) {
+            w(stream, place.position, place.kind);
+            if (place.downloads()) w(place.below);
         }
         return w.take();
     }
@@ -56,6 +85,21 @@ Disclosure disclosure_of(const Kind& kind, const RecordState& state) {
     return disclosed;
 }
 
+/// What is downloaded first is what a rep looks for first.
+const std::vector<const Kind*>& download_order() {
+    static const std::vector<const Kind*> order = [] {
+        std::vector<const Kind*> kinds = all_kinds();
+        const auto rank = [](const Kind* kind) {
+            const std::string_view first[] = {"customer", "contact", "visit"};
+            return std::find(std::begin(first), std::end(first), kind->name) - std::begin(first);
+        };
+        std::stable_sort(kinds.begin(), kinds.end(),
+                         [&](const Kind* a, const Kind* b) { return rank(a) < rank(b); });
+        return kinds;
+    }();
+    return order;
+}
+
 std::uint64_t hash_of(const std::vector<std::string>& scopes) {
     WireWriter w;
     w(scopes);
@@ -69,16 +113,32 @@ public:
 
     Page read(std::string_view bytes) {
         const Cursor from = Cursor::decode(bytes);
-        Cursor to;
+        const std::int64_t today = round_.now_ms() / kDayMs;
+        Cursor to = from;
         to.scopes = hash_of(device_.scopes);
-        page_.checkpoint = true;
-        for (const Stream& stream : streams_of(device_, round_.tx.streams(device_.tenant))) {
-            const auto at = from.positions.find(stream.id);
-            const std::uint64_t reached =
-                advance(stream, at == from.positions.end() ? 0 : at->second);
-            if (reached > 0) to.positions[stream.id] = reached;
-            if (reached < stream.head) page_.checkpoint = false;
+        if (!bytes.empty() && today - from.day > round_.horizon_days) {
+            to.places.clear();
+            to.under_way = false;
+            to.renews = true;
         }
+        const auto streams = streams_of(device_, round_.tx.streams(device_.tenant));
+        place_in(streams, to);
+        download(streams, to);
+        if (!page_.download || !downloads(to)) {
+            const Progress before{page_, writers_, to.places};
+            for (const Stream& stream : streams)
+                if (const auto at = to.places.find(stream.id); at != to.places.end())
+                    at->second.position = advance(stream, at->second.position);
+            page_.checkpoint = at_heads(streams, to);
+            // What the device shows at once has no place for half of an ordinary pull.
+            if (page_.download && !page_.checkpoint)
+                std::tie(page_, writers_, to.places) =
+                    std::tie(before.page, before.writers, before.places);
+        }
+        page_.renewal = to.renews;
+        to.under_way = !page_.checkpoint && !page_.download;
+        to.renews = to.renews && !page_.checkpoint;
+        if (!(to == from) || today - from.day >= kRefreshDays) to.day = today;
         page_.scopes_changed = from.scopes != to.scopes;
         page_.cursor = to.encode();
         for (const std::uint64_t writer : writers_)
@@ -87,6 +147,76 @@ public:
     }
 
 private:
+    /// Streams the cursor does not know begin with a download; one that appears in the middle of a
+    /// pull waits for its end, so that what lies staged on the device becomes visible as a whole.
+    static void place_in(const std::vector<Stream>& streams, Cursor& to) {
+        std::map<std::uint64_t, Place> places;
+        for (const Stream& stream : streams) {
+            const auto at = to.places.find(stream.id);
+            if (at != to.places.end())
+                places.insert(*at);
+            else if (!to.under_way)
+                places[stream.id] = {stream.head, download_order().front()->number, above_all()};
+        }
+        to.places = std::move(places);
+    }
+
+    struct Progress {
+        Page page;
+        std::set<std::uint64_t> writers;
+        std::map<std::uint64_t, Place> places;
+    };
+
+    static bool downloads(const Cursor& cursor) {
+        return std::any_of(cursor.places.begin(), cursor.places.end(),
+                           [](const auto& place) { return place.second.downloads(); });
+    }
+
+    static bool at_heads(const std::vector<Stream>& streams, const Cursor& cursor) {
+        return std::all_of(streams.begin(), streams.end(), [&](const Stream& stream) {
+            const auto at = cursor.places.find(stream.id);
+            return at == cursor.places.end() || at->second == Place{stream.head, 0, {}};
+        });
+    }
+
+    void download(const std::vector<Stream>& streams, Cursor& to) {
+        for (const Stream& stream : streams) {
+            const auto at = to.places.find(stream.id);
+            if (at == to.places.end() || !at->second.downloads()) continue;
+            page_.download = true;
+            page_.incomplete.push_back(stream.scope);
+            download(stream, at->second);
+        }
+    }
+
+    void download(const Stream& stream, Place& place) {
+        const auto& order = download_order();
+        auto kind = std::find_if(order.begin(), order.end(),
+                                 [&](const Kind* k) { return k->number == place.kind; });
+        while (kind != order.end() && take_newest(stream, **kind, place)) {
+            if (++kind != order.end()) {
+                place.kind = (*kind)->number;
+                place.below = above_all();
+            }
+        }
+        if (kind == order.end()) place = {place.position, 0, {}};
+    }
+
+    /// Takes the records of a kind while the page has room; true if all are taken.
+    bool take_newest(const Stream& stream, const Kind& kind, Place& place) {
+        if (full_) return false;
+        if (!may_see(kind)) return true;
+        for (;;) {
+            const auto records = round_.tx.newest(device_.tenant, stream.scope, kind.number,
+                                                  place.below, place.position, kReadAhead);
+            for (const StoredRecord& record : records) {
+                if (!take(record)) return false;
+                place.below = record.state.id;
+            }
+            if (records.size() < kReadAhead) return true;
+        }
+    }
+
     /// Takes what follows `position` while the page has room; returns the position up to which
     /// nothing is missing.
     std::uint64_t advance(const Stream& stream, std::uint64_t position) {

@@ -22,16 +22,21 @@ struct Page {
     std::vector<std::string> records;  ///< encoded, projected to what the device may see
     std::vector<protocol::Departed> departures;
     std::vector<protocol::Author> authors;
-    std::string cursor;           ///< where the next page begins; the same bytes if nothing moved
-    bool checkpoint = false;      ///< every stream reached its head as this transaction sees it
+    std::string cursor;       ///< where the next page begins; the same bytes if nothing moved
+    bool checkpoint = false;  ///< every stream reached its head as this transaction sees it
+    bool download = false;    ///< of streams the device has not had yet, by key
+    bool renewal = false;     ///< the download replaces what the device holds
+    std::vector<std::string> incomplete;  ///< download: the scopes it is of
     bool scopes_changed = false;  ///< the cursor was given while the device had other scopes
 };
 
-/// Reads the page after `cursor` (empty: from the start). Fields and records the device's role may
-/// not see are dropped before anything is encoded. `carried` are the bundles in the request: of
-/// values that came with them only the bytes are left out, since the device holds them, unless they
-/// were merged into another record than the bundle names.
-/// Throws Error(internal) for bytes that are no cursor: they come from the server's own entries.
+/// Reads the page after `cursor` (empty: from the start). A stream the cursor does not know is
+/// downloaded first, up to an end fixed at its first page and by key: customers, contacts, visits,
+/// then the rest, the newest of each first. With a cursor older than the horizon all are. Fields
+/// and records the device's role may not see are dropped before anything is encoded. `carried` are
+/// the bundles in the request: of values that came with them only the bytes are left out, since the
+/// device holds them, unless they were merged into another record than the bundle names. Throws
+/// Error(internal) for bytes that are no cursor: they come from the server's own entries.
 Page pull(Round& round, const Device& device, std::string_view cursor, const Carried& carried);
 
 }  // namespace rapport::server

@@ -5,10 +5,12 @@
 
 namespace rapport::server {
 
-Round::Round(Transaction& tx_, Environment& environment_, const Limits& limits_)
+Round::Round(Transaction& tx_, Environment& environment_, const Limits& limits_,
+             std::int64_t horizon_days_)
     : tx(tx_),
       environment(environment_),
       limits(limits_),
+      horizon_days(horizon_days_),
       clock(tx_.last_stamp()),
       now(environment_.now()) {
     now.at = std::max(now.at, TimePoint(Milliseconds(HybridClock::wall_ms(clock.last()))));

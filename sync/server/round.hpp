@@ -14,12 +14,16 @@
 
 namespace rapport::server {
 
+/// After this long without a sync a device gets everything anew.
+inline constexpr std::int64_t kHorizonDays = 180;
+
 /// What the engine's parts share while one durable commit is made.
 ///
 /// Server time stands still in it and never runs behind the last commit, also when the wall clock
 /// was set back. Ownership: borrows all but the clock.  Thread-safety: confined.
 struct Round {
-    Round(Transaction& tx_, Environment& environment_, const Limits& limits_);
+    Round(Transaction& tx_, Environment& environment_, const Limits& limits_,
+          std::int64_t horizon_days_ = kHorizonDays);
 
     std::int64_t now_ms() const { return now.at.time_since_epoch().count(); }
     /// A stamp no write of the server has had; with kServerWriter it is a dot as well.
@@ -33,6 +37,7 @@ struct Round {
     Transaction& tx;
     Environment& environment;
     const Limits& limits;
+    const std::int64_t horizon_days;
     HybridClock clock;
     Instant now;
     bool moves_open = false;  ///< this commit leaves records that still follow a customer

@@ -45,7 +45,7 @@ CREATE TABLE record (
 CREATE UNIQUE INDEX record_stream ON record (tenant, scope, position);
 CREATE INDEX record_feed ON record (tenant, commit_no);
 CREATE INDEX record_subject ON record (tenant, subject, kind) WHERE subject IS NOT NULL;
-CREATE INDEX record_kind ON record (tenant, kind, scope);
+CREATE INDEX record_kind ON record (tenant, kind, scope, id);
 CREATE INDEX record_root ON record (tenant, root, id) WHERE root IS NOT NULL;
 CREATE TABLE departure (
     tenant TEXT NOT NULL, scope TEXT NOT NULL, position INTEGER NOT NULL, kind INTEGER NOT NULL, id BLOB NOT NULL,
@@ -431,6 +431,17 @@ public:
                              " FROM record WHERE tenant = ? AND scope = ? AND position > ? ORDER "
                              "BY position LIMIT ?");
         q.bind_all(tenant, scope, after, static_cast<std::int64_t>(limit));
+        std::vector<StoredRecord> records;
+        while (q.step()) records.push_back(read_record(q));
+        return records;
+    }
+    std::vector<StoredRecord> newest(const std::string& tenant, const std::string& scope,
+                                     std::uint16_t kind, const RecordId& below, std::uint64_t up_to,
+                                     std::size_t limit) override {
+        auto q = db_.prepare(std::string("SELECT ") + kRecordColumns +
+                             " FROM record WHERE tenant = ? AND kind = ? AND scope = ? AND id < ? "
+                             "AND position <= ? ORDER BY id DESC LIMIT ?");
+        q.bind_all(tenant, int{kind}, scope, below, up_to, static_cast<std::int64_t>(limit));
         std::vector<StoredRecord> records;
         while (q.step()) records.push_back(read_record(q));
         return records;

@@ -175,6 +175,11 @@ public:
     /// Records of a stream after a position, in position order.
     virtual std::vector<StoredRecord> changed(const std::string& tenant, const std::string& scope,
                                               std::uint64_t after, std::size_t limit) = 0;
+    /// Records of a kind in a scope with ids below `below`, the newest (by id) first, without those
+    /// placed behind `up_to` in the stream.
+    virtual std::vector<StoredRecord> newest(const std::string& tenant, const std::string& scope,
+                                             std::uint16_t kind, const RecordId& below,
+                                             std::uint64_t up_to, std::size_t limit) = 0;
     virtual std::vector<StoredDeparture> departed(const std::string& tenant,
                                                   const std::string& scope, std::uint64_t after,
                                                   std::size_t limit) = 0;

@@ -263,6 +263,27 @@ TEST_CASE_FIXTURE(Fixture, "what hangs on a record is found by id, piece by piec
     CHECK(tx->record("acme", id_of(4))->position == 4);
 }
 
+TEST_CASE_FIXTURE(Fixture, "records of a kind come newest id first, below one and up to a place") {
+    writing(*storage, [&](Transaction& tx) {
+        for (unsigned n = 1; n <= 5; ++n) {
+            StoredRecord r = a_record(n, n == 3 ? "territory/B" : "territory/A");
+            tx.save("acme", r);
+        }
+    });
+    const auto tx = storage->begin_read();
+    const auto ids = [&](const RecordId& below, std::uint64_t up_to, std::size_t limit) {
+        std::vector<RecordId> found;
+        for (const StoredRecord& r : tx->newest("acme", "territory/A", 8, below, up_to, limit))
+            found.push_back(r.state.id);
+        return found;
+    };
+    CHECK(ids(id_of(99), 99, 9) == std::vector{id_of(5), id_of(4), id_of(2), id_of(1)});
+    CHECK(ids(id_of(99), 99, 2) == std::vector{id_of(5), id_of(4)});
+    CHECK(ids(id_of(4), 99, 9) == std::vector{id_of(2), id_of(1)});
+    CHECK(ids(id_of(99), 2, 9) == std::vector{id_of(2), id_of(1)});
+    CHECK(tx->newest("acme", "territory/A", 7, id_of(99), 99, 9).empty());
+}
+
 TEST_CASE_FIXTURE(Fixture, "an open move stays until it is removed, and is kept once") {
     writing(*storage, [&](Transaction& tx) {
         tx.save("acme", OpenMove{{}, "territory/A", "territory/B", {}});
