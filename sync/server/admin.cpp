@@ -91,6 +91,12 @@ public:
         }
         return out;
     }
+    bool flag(const char* name) const {
+        const auto it = tree_.find(name);
+        if (it == tree_.end()) return false;
+        if (!it->is_boolean()) fail(std::string(name) + " is not true or false");
+        return it->get<bool>();
+    }
     Role role(const char* name) const {
         const auto role = role_named(text(name));
         if (!role) fail("the role is unknown");
@@ -645,6 +651,136 @@ int accept_file(const Host& host, const Members& in, Answer& out) {
         .run(in.text("path"));
 }
 
+// ---- what a person decides
+
+Dot bundle_called(const Members& in) {
+    const std::string name = in.text("bundle");
+    const std::size_t dot = name.find('.');
+    Dot bundle;
+    const auto read = [](std::string_view digits, std::uint64_t& number) {
+        const auto [end, fault] =
+            std::from_chars(digits.data(), digits.data() + digits.size(), number);
+        return fault == std::errc() && end == digits.data() + digits.size();
+    };
+    if (dot == std::string::npos || !read(std::string_view(name).substr(0, dot), bundle.writer) ||
+        !read(std::string_view(name).substr(dot + 1), bundle.counter))
+        throw Error(ErrorCode::invalid_argument,
+                    "a bundle is WRITER.COUNTER, as `rapportd review list` shows it");
+    return bundle;
+}
+
+Language language_called(const Members& in) {
+    const auto language = language_named(in.text_or("lang", "en"));
+    if (!language) throw Error(ErrorCode::invalid_argument, "the language is unknown");
+    return *language;
+}
+
+std::string_view state_of(Verdict verdict) {
+    return verdict == Verdict::review ? "review" : "refused";
+}
+
+int list_reviews(const Host& host, const Members& in, Answer& out) {
+    const Language language = language_called(in);
+    const bool refused = in.flag("refused");
+    out.columns({"bundle", "rep", "received_at", "state", "records", "field", "code", "sentence"});
+    const auto snapshot = host.storage.begin_read();
+    snapshot->open_bundles(in.text_or("tenant", kDefaultTenant), [&](const StoredBundle& stored) {
+        if (stored.verdict.verdict != Verdict::review && !refused) return;
+        std::vector<std::string> kinds;
+        for (const Change& change : decode_bundle(stored.bytes).changes) {
+            const Kind* kind = kind_numbered(change.kind);
+            kinds.push_back(kind ? kind->name : std::to_string(change.kind));
+        }
+        const auto device = snapshot->device(stored.writer);
+        const Json name = bundle_name(stored.writer, stored.counter);
+        const auto row = [&](const Refusal* reason) {
+            out.row({name, device->rep, time_text(stored.received_at_ms),
+                     state_of(stored.verdict.verdict), joined(kinds, ", "),
+                     reason ? reason->field : "", reason ? reason->code : "",
+                     reason ? sentence(*reason, language) : ""});
+        };
+        for (const Refusal& reason : stored.verdict.reasons) row(&reason);
+        if (stored.verdict.reasons.empty()) row(nullptr);
+    });
+    return 0;
+}
+
+int no_such_bundle(const Members& in, Answer& out) {
+    out.complain("There is no bundle " + in.text("bundle") +
+                 " in review; `rapportd review list` shows those there are.");
+    return 1;
+}
+
+std::string reason_json(const Refusal& reason, Language language) {
+    Json line;
+    line["record"] = reason.record.is_nil() ? Json() : Json(reason.record.text());
+    line["field"] = reason.field;
+    line["code"] = reason.code;
+    line["sentence"] = sentence(reason, language);
+    return Json{{"reason", line}}.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+/// What the bundle writes, a line per record, then the reasons.
+int show_review(const Host& host, const Members& in, Answer& out) {
+    const Language language = language_called(in);
+    const Dot name = bundle_called(in);
+    const std::string tenant = in.text_or("tenant", kDefaultTenant);
+    const auto snapshot = host.storage.begin_read();
+    const auto device = snapshot->device(name.writer);
+    const auto stored = device && device->tenant == tenant
+                            ? snapshot->bundle(name.writer, name.counter)
+                            : std::nullopt;
+    if (!stored) return no_such_bundle(in, out);
+    for (const Change& change : decode_bundle(stored->bytes).changes) {
+        Record record{kind_numbered(change.kind), change.id, change.scope, {}};
+        if (const auto present = snapshot->record(tenant, change.id))
+            record.scope = present->state.scope;
+        for (const Write& write : change.writes)
+            for (const Added& add : write.adds)
+                record.fields[write.field].push_back({add.key, add.value});
+        out.say(to_json(record, {{"change", change.create ? "\"create\"" : "\"update\""}}));
+    }
+    for (const Refusal& reason : stored->verdict.reasons) out.say(reason_json(reason, language));
+    return 0;
+}
+
+int accept_review(const Host& host, const Members& in, Answer& out) {
+    const Language language = language_called(in);
+    const Dot name = bundle_called(in);
+    std::optional<StoredVerdict> verdict;
+    host.with_engine([&](Engine& engine) {
+        verdict = engine.accept(in.text_or("tenant", kDefaultTenant), name);
+    });
+    if (!verdict) return no_such_bundle(in, out);
+    for (const Refusal& reason : verdict->reasons)
+        out.complain((reason.field.empty() ? "" : reason.field + ": ") +
+                     sentence(reason, language) + " (" + reason.code + ")");
+    const std::string bundle = "Bundle " + in.text("bundle");
+    switch (verdict->verdict) {
+        case Verdict::applied:
+            out.say(bundle + " is applied; its device hears of it with its next sync.");
+            return 0;
+        case Verdict::refused:
+            out.complain(bundle + " is refused; its device shows why.");
+            return 1;
+        default:
+            out.complain(bundle + " stays in review: what it needs is still not here.");
+            return 1;
+    }
+}
+
+int reject_review(const Host& host, const Members& in, Answer& out) {
+    const Dot name = bundle_called(in);
+    const std::string reason = in.text("reason");
+    bool found = false;
+    host.with_engine([&](Engine& engine) {
+        found = engine.reject(in.text_or("tenant", kDefaultTenant), name, reason);
+    });
+    if (!found) return no_such_bundle(in, out);
+    out.say("Bundle " + in.text("bundle") + " is refused; its device shows the reason.");
+    return 0;
+}
+
 // ---- looking at it
 
 /// How far the decisions have been told, by territory; with `open` those nobody has told yet.
@@ -728,10 +864,22 @@ int back_up(const Host& host, const Members& in, Answer& out) {
 
 using Command = int (*)(const Host&, const Members&, Answer&);
 constexpr std::pair<std::string_view, Command> kCommands[] = {
-    {"invite", invite_rep},     {"key_add", add_key},      {"key_list", list_keys},
-    {"key_revoke", revoke_key}, {"devices", list_devices}, {"devices_revoke", revoke_device},
-    {"handover", hand_over},    {"import", import_file},   {"accept", accept_file},
-    {"stats", show_stats},      {"loop", show_loop},       {"backup", back_up},
+    {"invite", invite_rep},
+    {"key_add", add_key},
+    {"key_list", list_keys},
+    {"key_revoke", revoke_key},
+    {"devices", list_devices},
+    {"devices_revoke", revoke_device},
+    {"handover", hand_over},
+    {"import", import_file},
+    {"accept", accept_file},
+    {"review_list", list_reviews},
+    {"review_show", show_review},
+    {"review_accept", accept_review},
+    {"review_reject", reject_review},
+    {"loop", show_loop},
+    {"stats", show_stats},
+    {"backup", back_up},
 };
 
 }  // namespace

@@ -49,6 +49,9 @@ using Emit = std::function<void(const std::string& json_line)>;
 ///   import       path, tenant          accept   path, tenant, rep
 ///   stats        backup  to
 ///   loop         tenant, open (1: the tasks that are)
+///   review_list  tenant, refused (true: these as well), lang
+///   review_show  bundle, tenant, lang
+///   review_accept  bundle, tenant, lang      review_reject  bundle, reason, tenant
 /// Paths are absolute. Throws nothing but Error(internal).
 int run(const Host& host, std::string_view request, const Emit& emit);
 

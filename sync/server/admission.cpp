@@ -63,10 +63,11 @@ std::string bundle_name(std::uint64_t writer, std::uint64_t counter) {
     return std::to_string(writer) + "." + std::to_string(counter);
 }
 
-Admission::Admission(Round& round, const Device& device, const Bundle& bundle)
+Admission::Admission(Round& round, const Device& device, const Bundle& bundle, Authority authority)
     : round_(round),
       device_(device),
       bundle_(bundle),
+      authority_(authority),
       changes_(round, device.tenant, bundle_name(device.writer, bundle.counter), device.rep),
       captured_ms_(std::max(captured_ms(bundle), device.last_sync_ms)) {}
 
@@ -80,7 +81,8 @@ StoredVerdict Admission::judge() {
     step([&](const Change& c) { take_in(c); });
     for (const Redirected& r : redirected_) redirect(*r.home, *r.field, *r.write);
     step([&](const Change& c) { check_references(c); });
-    if (refusals_.empty() && !waits_.empty()) return {Verdict::later, waits_};
+    if (refusals_.empty() && !waits_.empty())
+        return {waited_too_long() ? Verdict::review : Verdict::later, waits_};
     if (refusals_.empty() && !reviews_.empty()) return {Verdict::review, reviews_};
     step([&](const Change& c) { check_home(c); });
     step([&](const Change& c) { check_whole(c); });
@@ -110,6 +112,29 @@ bool Admission::all_needed_applied() {
         return false;
     }
     return true;
+}
+
+// Its former dots lead to when it was told so first: they stand in the order it was sent.
+bool Admission::waited_too_long() {
+    const auto unknown = [](const Refusal& reason) { return reason.code == "unknown_record"; };
+    if (authority_ == Authority::office || std::none_of(waits_.begin(), waits_.end(), unknown))
+        return false;
+    for (const Change& change : bundle_.changes)
+        for (const Write& write : change.writes)
+            for (const Dot& former : write.former) {
+                if (former.writer != device_.writer) continue;
+                const auto sent = round_.tx.bundle(former.writer, former.counter);
+                if (sent && sent->verdict.verdict == Verdict::later &&
+                    std::any_of(sent->verdict.reasons.begin(), sent->verdict.reasons.end(),
+                                unknown))
+                    return round_.now_ms() - sent->received_at_ms >=
+                           std::chrono::duration_cast<Milliseconds>(kReviewAfter).count();
+            }
+    return false;
+}
+
+bool Admission::may_reach(std::string_view scope) const {
+    return authority_ == Authority::office || reaches(device_, scope);
 }
 
 void Admission::check_size() {
@@ -188,6 +213,7 @@ StoredRecord* Admission::open(const Kind& kind, const Change& change) {
 }
 
 void Admission::check_author(const Kind& kind, const Change& change) {
+    if (authority_ == Authority::office) return;
     const Field* field = kind.field(common_field::created_by);
     const Value rep(device_.rep);
     bool named = false;
@@ -326,7 +352,7 @@ bool Admission::in_time(const StoredDeparture& departure) const {
 
 bool Admission::admit(const StoredRecord& target, const RecordId& record, std::string_view field,
                       std::vector<std::string> parameters) {
-    if (reaches(device_, target.state.scope)) return true;
+    if (may_reach(target.state.scope)) return true;
     const auto departure = departure_of(target);
     if (departure && in_time(*departure)) return true;
     note(departure ? reviews_ : refusals_, record, field, "not_in_scope", std::move(parameters));
@@ -353,7 +379,10 @@ void Admission::settle_home(StoredRecord& record, int depth) {
 /// A new record whose customer has left: it lives there, and its author is told where it went.
 void Admission::settle_departed(StoredRecord& record) {
     const auto departure = departure_above(record);
-    if (departure && in_time(*departure)) return changes_.depart(record, departure->from);
+    const bool office = authority_ == Authority::office;
+    if (departure && (office || in_time(*departure)))
+        return changes_.depart(record, departure->from);
+    if (office) return;
     note(departure ? reviews_ : refusals_, record.state.id, {}, "not_in_scope", {"home"});
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -11,6 +13,12 @@
 
 namespace rapport::server {
 
+/// Under whose rights a bundle is judged.
+enum class Authority : std::uint8_t {
+    device,  ///< its own
+    office,  ///< somebody has looked at it: neither scopes nor the author count, all else does
+};
+
 /// Judges one bundle of a device against what the server has: form, rights, references, home, and
 /// the rules over the merged record. All reasons of one step are found before it is refused, so
 /// that a person repairs it once.
@@ -18,16 +26,20 @@ namespace rapport::server {
 /// Ownership: borrows round, device and bundle.  Thread-safety: confined.
 class Admission {
 public:
-    Admission(Round& round, const Device& device, const Bundle& bundle);
+    Admission(Round& round, const Device& device, const Bundle& bundle,
+              Authority authority = Authority::device);
 
     /// `applied`: everything is merged and saved through the round's transaction. Otherwise nothing
     /// was written that a rolled back savepoint does not undo. `later`: it needs what has not
-    /// arrived; sending it again may succeed. `review`: it changes or names what has left the
-    /// device's scopes, and its author had no right to that any more.
+    /// arrived; sending it again may succeed. `review`: it was sent again for kReviewAfter and a
+    /// record it changes has still not arrived, or it changes or names what has left the device's
+    /// scopes, and its author had no right to that any more.
     StoredVerdict judge();
 
 private:
     bool all_needed_applied();
+    bool waited_too_long();
+    bool may_reach(std::string_view scope) const;
     void check_size();
     void take_in(const Change& change);
     StoredRecord* open(const Kind& kind, const Change& change);
@@ -69,6 +81,7 @@ private:
     Round& round_;
     const Device& device_;
     const Bundle& bundle_;
+    const Authority authority_;
     Changeset changes_;
     std::map<RecordId, std::vector<Refusal>>
         stood_before_;                   ///< what was wrong with a record before this bundle
@@ -82,6 +95,10 @@ private:
     std::vector<Redirected> redirected_;  ///< of customers that were merged into another
     std::vector<Refusal> refusals_, waits_, reviews_;
 };
+
+/// How long a bundle is told `later` because a record it changes is unknown, before a person looks
+/// at it: a device that was away over a long weekend has brought it by then.
+inline constexpr std::chrono::hours kReviewAfter{7 * 24};
 
 /// `<writer>.<counter>`: how feed and history name a bundle.
 std::string bundle_name(std::uint64_t writer, std::uint64_t counter);

@@ -119,6 +119,8 @@ private:
         for (const Bundle& bundle : bundles_)
             answer_bundle(bundle, round_.tx.verdict(device_.writer, bundle.counter));
         bring_down();
+        load_late();
+        answer_late();
         ServerEntry& entry = device_.entries.back();
         entry.answers.push_back({reply_.tag = draw_tag(), reply_.cursor});
         if (entry.answers.size() > kAnswersMax) entry.answers.erase(entry.answers.begin());
@@ -127,13 +129,17 @@ private:
 
     void take_and_answer() {
         decode_bundles();
+        load_late();
         const std::uint64_t receipt_before = device_.receipt;
         std::vector<Bundle> bundles = bundles_;
         hold_back_stamps(bundles, round_.now_ms());
         for (std::size_t i = 0; i < bundles.size(); ++i)
             answer_bundle(bundles[i], take(bundles[i], request_.bundles[i]));
         bring_down();
-        if (reply_.cursor != basis_ || device_.receipt != receipt_before) {
+        answer_late();
+        // What this reply tells late counts as told once the device names the entry it leaves.
+        if (!late_.empty()) round_.tx.tell_late_verdicts(device_.writer, request_.next);
+        if (reply_.cursor != basis_ || device_.receipt != receipt_before || !late_.empty()) {
             leave_entry();
             save_device();
         } else {
@@ -172,7 +178,36 @@ private:
         }
         round_.tx.save_verdict(device_.writer, bundle.counter, verdict, bytes, round_.now_ms());
         device_.receipt = bundle.counter;
+        close_former(bundle);
         return verdict;
+    }
+
+    /// A bundle that was refused and comes again leaves the office's list under its former name.
+    void close_former(const Bundle& bundle) {
+        for (const Change& change : bundle.changes)
+            for (const Write& write : change.writes)
+                if (!write.former.empty() && write.former.back().writer == device_.writer)
+                    return round_.tx.sent_again(device_.writer, write.former.back().counter);
+    }
+
+    /// Verdicts of people on bundles of earlier syncs that the device has not shown to know: the
+    /// entry it names is not one whose reply told them.
+    void load_late() {
+        late_ = round_.tx.late_verdicts(device_.writer);
+        const auto known = [&](const LateVerdict& v) {
+            return v.told_in != 0 && v.told_in == request_.last.id;
+        };
+        if (std::erase_if(late_, known) > 0)
+            round_.tx.late_verdicts_arrived(device_.writer, request_.last.id);
+    }
+    void answer_late() {
+        for (const LateVerdict& v : late_) {
+            const bool carried =
+                std::any_of(bundles_.begin(), bundles_.end(),
+                            [&](const Bundle& bundle) { return bundle.counter == v.counter; });
+            if (!carried)
+                reply_.verdicts.push_back({v.counter, v.verdict.verdict, v.verdict.reasons});
+        }
     }
 
     void answer_bundle(const Bundle& bundle, const std::optional<StoredVerdict>& verdict) {
@@ -228,6 +263,7 @@ private:
     const protocol::Request request_;
     std::vector<Bundle> bundles_;
     std::string basis_;  ///< the cursor the device has
+    std::vector<LateVerdict> late_;
     protocol::Reply reply_;
 };
 
@@ -262,6 +298,14 @@ std::string code_for_peer(ErrorCode code) {
     }
 }
 
+std::optional<StoredBundle> in_review(Transaction& tx, const std::string& tenant, Dot bundle) {
+    const auto device = tx.device(bundle.writer);
+    if (!device || device->tenant != tenant) return std::nullopt;
+    auto stored = tx.bundle(bundle.writer, bundle.counter);
+    if (!stored || stored->verdict.verdict != Verdict::review) return std::nullopt;
+    return stored;
+}
+
 }  // namespace
 
 Engine::Engine(Storage& storage, Environment& environment, Limits limits, std::int64_t horizon_days)
@@ -290,6 +334,35 @@ std::vector<Engine::Answer> Engine::sync(const std::vector<Call>& calls) {
     tx->commit();
     moves_open_ |= round.moves_open;
     return answers;
+}
+
+std::optional<StoredVerdict> Engine::accept(const std::string& tenant, Dot bundle) {
+    const auto tx = storage_.begin_write();
+    const auto stored = in_review(*tx, tenant, bundle);
+    if (!stored) return std::nullopt;
+    Round round(*tx, environment_, limits_);
+    std::vector<Bundle> bundles{decode_bundle(stored->bytes)};
+    hold_back_stamps(bundles, round.now_ms());
+    const Device device = *tx->device(bundle.writer);
+    StoredVerdict verdict;
+    tx->savepoint([&] {
+        verdict = Admission(round, device, bundles.front(), Authority::office).judge();
+        return verdict.verdict == Verdict::applied;
+    });
+    if (verdict.verdict == Verdict::later) return verdict;
+    tx->decide(bundle.writer, bundle.counter, verdict);
+    tx->save_last_stamp(round.clock.last());
+    tx->commit();
+    return verdict;
+}
+
+bool Engine::reject(const std::string& tenant, Dot bundle, const std::string& reason) {
+    const auto tx = storage_.begin_write();
+    if (!in_review(*tx, tenant, bundle)) return false;
+    tx->decide(bundle.writer, bundle.counter,
+               {Verdict::refused, {refusal({}, {}, "rejected", {reason})}});
+    tx->commit();
+    return true;
 }
 
 }  // namespace rapport::server

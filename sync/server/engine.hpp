@@ -63,6 +63,13 @@ public:
     /// One commit of bounded size of what is still to be moved, here or since before the engine was
     /// made. Returns how many records it looked at; 0: nothing is left.
     std::size_t carry_on();
+    /// Admits a bundle in review with the authority of the office. `applied` and `refused` are its
+    /// final verdict, told to its device with its next syncs; `later`: what it needs has still not
+    /// arrived, and it stays in review. Nullopt: the tenant has no such bundle in review.
+    std::optional<StoredVerdict> accept(const std::string& tenant, Dot bundle);
+    /// Refuses a bundle in review for good, in the words of the office: code `rejected`. False: the
+    /// tenant has no such bundle in review.
+    bool reject(const std::string& tenant, Dot bundle, const std::string& reason);
 
     const Limits& limits() const { return limits_; }
 

@@ -146,7 +146,8 @@ private:
         if (value.is_boolean()) return value.get<bool>();
         if (value.is_number_integer()) return value.get<std::int64_t>();
         const bool name = column == "writer" || column == "id" || column == "name" ||
-                          column == "parent" || column == "outcome";
+                          column == "parent" || column == "outcome" || column == "bundle" ||
+                          column == "code";
         return name ? cli::Cell::whole(value.get<std::string>())
                     : cli::Cell(value.get<std::string>());
     }
@@ -269,6 +270,30 @@ int run(int argc, char** argv) {
         "Take the unsent work of a device that cannot send, from `rapport export --unsent`"))));
     accept->add_option("--rep", rep, "Whose device it was, if not the author of each record");
     accept->add_option("FILE", file)->required()->check(CLI::ExistingFile);
+    auto* review = app.add_subcommand("review", "Bundles that a person decides about");
+    review->require_subcommand(1);
+    std::string bundle, reason, lang;
+    bool refused = false;
+    const auto with_lang = [&](CLI::App* command) {
+        command->add_option("--lang", lang, "de or en: language of the reasons")
+            ->check(CLI::IsMember({"de", "en"}));
+        return command;
+    };
+    const auto with_bundle = [&](CLI::App* command) {
+        command->add_option("BUNDLE", bundle, "WRITER.COUNTER, as `review list` shows it")
+            ->required();
+        return with_tenant(with_store(command));
+    };
+    auto* review_list = with_lang(with_format(with_tenant(
+        with_store(review->add_subcommand("list", "What is in review, with the reasons")))));
+    review_list->add_flag("--refused", refused, "And what devices have not repaired yet");
+    with_lang(with_bundle(review->add_subcommand(
+        "show", "What a bundle writes, as JSON lines, and why it was not taken")));
+    with_lang(with_bundle(review->add_subcommand(
+        "accept", "Take it with the authority of the office, whatever its device's scopes")));
+    auto* review_reject =
+        with_bundle(review->add_subcommand("reject", "Refuse it; its device shows the reason"));
+    review_reject->add_option("--reason", reason, "For the rep to read")->required();
     auto* backup = with_store(
         app.add_subcommand("backup", "A consistent copy of the store, also while it is served"));
     backup->add_option("--to", file, "The new file")->required();
@@ -329,6 +354,16 @@ int run(int argc, char** argv) {
             name("accept");
             if (!rep.empty()) request["rep"] = rep;
             request["path"] = file;
+        } else if (review->parsed()) {
+            const auto action = review->get_subcommands().front();
+            request["command"] = "review_" + action->get_name();
+            if (action != review_list) request["bundle"] = bundle;
+            if (action == review_list) request["refused"] = refused;
+            if (action == review_reject)
+                request["reason"] = reason;
+            else
+                request["lang"] =
+                    lang.empty() ? cli::code_of(cli::language_of_environment()) : lang;
         } else if (backup->parsed()) {
             name("backup");
             request["to"] = file;

@@ -140,6 +140,7 @@ public:
     std::vector<std::unique_ptr<Device>>& devices() { return devices_; }
     server::Storage& storage() { return *storage_; }
     server::Engine& engine() { return *engine_; }
+    std::string server_file() const { return folder_.file("server.db"); }
     const std::int64_t& now_ms() const { return now_ms_; }
     Faults faults;
     /// Messages of each fate since the start, to see that a fault really struck.

@@ -148,6 +148,77 @@ TEST_CASE_FIXTURE(Fixture, "a verdict is kept with its reasons") {
     CHECK_FALSE(tx->verdict(8, 1));
 }
 
+TEST_CASE_FIXTURE(Fixture, "a bundle stays open while it is refused or in review, for its tenant") {
+    const StoredVerdict refused{Verdict::refused, {{id_of(1), "need", "required", "x", {"y"}}}},
+        review{Verdict::review, {}};
+    writing(*storage, [&](Transaction& tx) {
+        tx.save(a_device(7, "a"));
+        tx.save_verdict(7, 1, {Verdict::applied, {}}, "first", 8);
+        tx.save_verdict(7, 2, refused, "second", 9);
+        tx.save_verdict(7, 3, review, std::string("t\0d", 3), 10);
+        tx.save_verdict(7, 4, {Verdict::later, {}}, "fourth", 11);
+    });
+    const auto open = [&](const std::string& tenant) {
+        std::vector<std::uint64_t> counters;
+        storage->begin_read()->open_bundles(
+            tenant, [&](const StoredBundle& b) { counters.push_back(b.counter); });
+        return counters;
+    };
+    CHECK(open("acme") == std::vector<std::uint64_t>{2, 3});
+    CHECK(open("other").empty());
+    const auto stored = storage->begin_read()->bundle(7, 3);
+    REQUIRE(stored);
+    CHECK(stored->writer == 7);
+    CHECK(stored->counter == 3);
+    CHECK(stored->verdict.verdict == Verdict::review);
+    CHECK(stored->bytes == std::string("t\0d", 3));
+    CHECK(stored->received_at_ms == 10);
+    CHECK_FALSE(storage->begin_read()->bundle(7, 9));
+
+    writing(*storage, [&](Transaction& tx) { tx.sent_again(7, 2); });
+    CHECK(open("acme") == std::vector<std::uint64_t>{3});
+    SUBCASE("applied, it leaves the list") {
+        writing(*storage, [&](Transaction& tx) { tx.decide(7, 3, {Verdict::applied, {}}); });
+        CHECK(open("acme").empty());
+    }
+    SUBCASE("refused, it stays until it is sent again") {
+        writing(*storage, [&](Transaction& tx) { tx.decide(7, 3, refused); });
+        CHECK(open("acme") == std::vector<std::uint64_t>{3});
+        CHECK(storage->begin_read()->verdict(7, 3)->reasons == refused.reasons);
+    }
+}
+
+TEST_CASE_FIXTURE(Fixture, "a late verdict waits until the sync that told it has arrived") {
+    writing(*storage, [&](Transaction& tx) {
+        for (const std::uint64_t counter : {1U, 2U})
+            tx.save_verdict(7, counter, {Verdict::review, {}}, "bytes", 9);
+        tx.decide(7, 1, {Verdict::applied, {}});
+    });
+    CHECK(storage->begin_read()->late_verdicts(8).empty());
+    auto late = storage->begin_read()->late_verdicts(7);
+    REQUIRE(late.size() == 1);
+    CHECK(late[0].counter == 1);
+    CHECK(late[0].verdict.verdict == Verdict::applied);
+    CHECK(late[0].told_in == 0);
+    writing(*storage, [&](Transaction& tx) {
+        tx.tell_late_verdicts(7, UINT64_MAX);
+        tx.decide(7, 2, {Verdict::refused, {}});
+    });
+    late = storage->begin_read()->late_verdicts(7);
+    REQUIRE(late.size() == 2);
+    CHECK(late[0].told_in == UINT64_MAX);
+    CHECK(late[1].told_in == 0);
+    writing(*storage, [&](Transaction& tx) {
+        tx.late_verdicts_arrived(7, 5);
+        tx.late_verdicts_arrived(8, UINT64_MAX);
+    });
+    CHECK(storage->begin_read()->late_verdicts(7).size() == 2);
+    writing(*storage, [&](Transaction& tx) { tx.late_verdicts_arrived(7, UINT64_MAX); });
+    late = storage->begin_read()->late_verdicts(7);
+    REQUIRE(late.size() == 1);
+    CHECK(late[0].counter == 2);
+}
+
 TEST_CASE_FIXTURE(Fixture, "a record comes back whole, with captures and counters") {
     StoredRecord saved = a_record(1, "territory/A", 4);
     saved.root = id_of(50);

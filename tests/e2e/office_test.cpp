@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// The review queue through the real programs: the office decides, and the rep's device hears of it.
+#include <doctest/doctest.h>
+
+#include "programs.hpp"
+#include "sqlite/database.hpp"
+
+using namespace rapport::test;
+
+namespace {
+
+struct Centre {
+    TempDir folder;
+    std::string store = folder.file("centre.db");
+    Server server{store};
+    Device phone{folder, "phone", "R17"};
+
+    Centre() { phone.enrol(server, "rep", "territory/DE-50"); }
+
+    /// Changes the store of the stopped server, and starts it again.
+    void behind_its_back(const std::string& sql) {
+        REQUIRE(server.stop().exit == 0);
+        rapport::sqlite::Database::open(store, {}).execute(sql);
+        server.start();
+    }
+    /// The centre loses sight of all records, or finds them again.
+    void lose_records() { behind_its_back("UPDATE record SET tenant = 'elsewhere'"); }
+    void find_records() { behind_its_back("UPDATE record SET tenant = 'default'"); }
+    void a_week_passes() {
+        behind_its_back("UPDATE bundle SET received_at_ms = received_at_ms - 8 * 86400000");
+    }
+    Json only_review() const {
+        const auto rows = server.rows({"review", "list", "--lang", "de"});
+        REQUIRE(rows.size() == 1);
+        return rows[0];
+    }
+};
+
+}  // namespace
+
+TEST_CASE("the office sees why an edit was not taken, and accepts or rejects it") {
+    Centre centre;
+    const Device& phone = centre.phone;
+    const std::string customer = phone.customer("Molkerei Mork");
+    phone.synced();
+    centre.lose_records();
+    phone.set(customer, {"phone=+492461123456"});
+    CHECK(phone.sync().exit == 0);
+    CHECK(phone.state_of(customer) == "waits");
+    CHECK(centre.server.rows({"review", "list", "--refused"}).empty());
+
+    centre.a_week_passes();
+    const Outcome sync = phone.sync();
+    CHECK(sync.exit == 0);
+    CHECK(has(sync.out, "in review 1"));
+    CHECK(phone.state_of(customer) == "review");
+    CHECK(phone.status()["review"] == 1);
+    const std::string shown = phone.output("status", {"--lang", "de"});
+    CHECK(has(shown, "wird in der Zentrale geprüft"));
+    CHECK(has(shown, "Molkerei Mork"));
+    CHECK(has(shown, "Der Datensatz, den es ändert, ist noch nicht angekommen."));
+
+    const Json row = centre.only_review();
+    CHECK(row["rep"] == "R17");
+    CHECK(row["state"] == "review");
+    CHECK(row["records"] == "customer");
+    CHECK(row["code"] == "unknown_record");
+    CHECK(row["sentence"] == "Der Datensatz, den es ändert, ist noch nicht angekommen.");
+    const std::string bundle = row["bundle"];
+    const auto lines = json_lines(centre.server.administered({"review", "show", bundle}));
+    REQUIRE(lines.size() == 2);
+    CHECK(lines[0]["id"] == customer);
+    CHECK(lines[0]["change"] == "update");
+    CHECK(lines[0]["fields"]["phone"] == "+492461123456");
+    CHECK(lines[1]["reason"]["code"] == "unknown_record");
+
+    // Still unknown: it stays. Another company's office does not even see it.
+    CHECK(centre.server.administer({"review", "accept", bundle}).exit == 1);
+    CHECK(centre.server.administer({"review", "accept", bundle, "--tenant", "elsewhere"}).exit ==
+          1);
+    CHECK(centre.server.administer({"review", "show", bundle, "--tenant", "elsewhere"}).exit == 1);
+    CHECK(centre.server.administer({"review", "reject", bundle}).exit == 2);
+    CHECK(centre.server.administer({"review", "accept", "seven"}).exit == 2);
+    CHECK(centre.only_review()["bundle"] == bundle);
+
+    SUBCASE("accepted once the record is there again") {
+        centre.find_records();
+        centre.server.administered({"review", "accept", bundle});
+        CHECK(centre.server.rows({"review", "list", "--refused"}).empty());
+        const Outcome told = phone.sync();
+        CHECK(told.exit == 0);
+        CHECK(has(told.out, "decided 1"));
+        CHECK(phone.state_of(customer) == "confirmed");
+        CHECK(phone.unsent() == 0);
+        const auto feed = centre.server.feed(centre.server.feed_key());
+        CHECK(feed.at(customer)["fields"]["phone"] == "+492461123456");
+        CHECK(feed.at(customer)["bundle"] == bundle);
+    }
+    SUBCASE("rejected with a reason, and repaired") {
+        centre.server.administered(
+            {"review", "reject", bundle, "--reason", "Bitte die Nummer prüfen."});
+        CHECK(centre.server.rows({"review", "list"}).empty());
+        CHECK(centre.server.rows({"review", "list", "--refused"}).size() == 1);
+        CHECK(phone.sync().exit == 1);
+        CHECK(phone.state_of(customer) == "refused");
+        CHECK(has(phone.output("status", {"--lang", "de"}),
+                  "Die Zentrale hat es nicht angenommen: Bitte die Nummer prüfen. (rejected)"));
+        centre.find_records();
+        phone.set(customer, {"phone=+492461777777"});
+        phone.synced();
+        CHECK(phone.unsent() == 0);
+        CHECK(centre.server.rows({"review", "list", "--refused"}).empty());
+    }
+}
