@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "assignment.hpp"
+#include "rapport/json.hpp"
 #include "shown.hpp"
 
 namespace rapport::cli {
@@ -30,13 +31,6 @@ std::string array_of(const std::vector<std::string>& elements) {
     std::string out = "[";
     for (const std::string& element : elements) out += (out.size() > 1 ? "," : "") + element;
     return out + "]";
-}
-
-std::string refusal_json(const Refusal& refusal) {
-    return "{\"record\":" +
-           (refusal.record.is_nil() ? "null" : json_string(refusal.record.text())) +
-           ",\"field\":" + json_string(refusal.field) + ",\"code\":" + json_string(refusal.code) +
-           ",\"sentence\":" + json_string(sentence(refusal, language())) + "}";
 }
 
 Condition condition_called(const Store& store, const Kind& kind, const std::string& text) {
@@ -161,30 +155,6 @@ void print_values(std::ostream& out, const Conflict& conflict, Reader& reader) {
         rows.add(
             {Cell(" "), Cell(c.author), Cell::whole(local_second(c.at)), Cell::whole(marks_of(c)),
              Cell(c.content.empty() ? "(cleared)" : reader.shown(*conflict.field, c.content))});
-}
-
-std::string record_json(const TitledRecord& record) {
-    return "{\"kind\":" + json_string(record.kind->name) +
-           ",\"id\":" + json_string(record.id.text()) + ",\"title\":" + json_string(record.title) +
-           "}";
-}
-
-std::string records_json(const std::vector<TitledRecord>& records) {
-    std::vector<std::string> each;
-    for (const TitledRecord& record : records) each.push_back(record_json(record));
-    return array_of(each);
-}
-
-std::string held_json(const HeldBundle& bundle) {
-    std::vector<std::string> reasons, needed;
-    for (const Refusal& reason : bundle.reasons) reasons.push_back(refusal_json(reason));
-    for (const HeldBundle::Needed& n : bundle.waits_for)
-        needed.push_back("{\"sync\":" + json_string(name_of(n.state)) + ",\"code\":" +
-                         json_string(n.code) + ",\"records\":" + records_json(n.records) + "}");
-    return "{\"sync\":" + json_string(name_of(bundle.state)) +
-           ",\"captured_at\":" + json_string(bundle.captured_at.rfc3339()) +
-           ",\"records\":" + records_json(bundle.records) + ",\"reasons\":" + array_of(reasons) +
-           ",\"waits_for\":" + array_of(needed) + "}";
 }
 
 // What a person reads about a state of sync.
@@ -331,7 +301,7 @@ int show(const ShowOptions& options) {
 
     if (options.format == Format::json || options.format == Format::ndjson) {
         std::vector<std::string> reasons, waits, conflicted, ways, below;
-        for (const Refusal& reason : status.reasons) reasons.push_back(refusal_json(reason));
+        for (const Refusal& reason : status.reasons) reasons.push_back(to_json(reason, language()));
         for (const RecordId& other : status.waits_for) waits.push_back(json_string(other.text()));
         for (const Conflict& conflict : open) conflicted.push_back(conflict_json(conflict));
         for (const NextState& n : next) ways.push_back(json_string(n.to));
@@ -414,26 +384,7 @@ int status(const StatusOptions& options) {
     for (const std::string& scope : o.scopes) scopes += (scopes.empty() ? "" : ", ") + scope;
 
     if (options.format == Format::json || options.format == Format::ndjson) {
-        std::vector<std::string> bundles, scope_list, incomplete;
-        for (const std::string& scope : o.scopes) scope_list.push_back(json_string(scope));
-        for (const std::string& scope : o.incomplete) incomplete.push_back(json_string(scope));
-        for (const HeldBundle& bundle : held) bundles.push_back(held_json(bundle));
-        const auto time = [](const std::optional<Instant>& at) {
-            return at ? json_string(at->rfc3339()) : std::string("null");
-        };
-        std::cout << "{\"file_id\":" << json_string(o.file_id)
-                  << ",\"enrolled\":" << (o.enrolled ? "true" : "false")
-                  << ",\"server\":" << json_string(o.server)
-                  << ",\"tenant\":" << json_string(o.tenant) << ",\"rep\":" << json_string(o.rep)
-                  << ",\"role\":" << json_string(o.role) << ",\"scopes\":" << array_of(scope_list)
-                  << ",\"drafts\":" << o.drafts << ",\"queued\":" << o.queued
-                  << ",\"sent\":" << o.sent << ",\"refused\":" << o.refused
-                  << ",\"review\":" << o.review << ",\"waiting\":" << o.waiting
-                  << ",\"conflicts\":" << o.conflicts << ",\"departed\":" << o.departed
-                  << ",\"incomplete\":" << array_of(incomplete)
-                  << ",\"unreceived_since\":" << time(o.unreceived_since)
-                  << ",\"last_sync\":" << time(o.last_sync) << ",\"held\":" << array_of(bundles)
-                  << "}\n";
+        std::cout << to_json(o, held, language()) << '\n';
         return kDone;
     }
 

@@ -106,6 +106,26 @@ std::string_view name_of(SyncEnd end) {
     return "unknown";
 }
 
+std::string to_json(const SyncResult& r) {
+    nlohmann::ordered_json tree{{"end", name_of(r.end)},
+                                {"sentence", r.sentence},
+                                {"sent", r.sent},
+                                {"applied", r.applied},
+                                {"conflicted", r.conflicted},
+                                {"refused", r.refused},
+                                {"later", r.later},
+                                {"review", r.review},
+                                {"decided", r.decided},
+                                {"unanswered", r.unanswered},
+                                {"left", r.left},
+                                {"received", r.received},
+                                {"requests", r.requests},
+                                {"bytes_sent", r.bytes_sent},
+                                {"bytes_received", r.bytes_received}};
+    if (r.retry_after) tree["retry_after_ms"] = r.retry_after->count();
+    return tree.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 Milliseconds Backoff::next(Environment& environment, std::optional<Milliseconds> retry_after) {
     Milliseconds most = kBackoffBase;
     for (int i = 0; i < failures_ && most < kBackoffCap; ++i) most *= 2;

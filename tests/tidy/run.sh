@@ -16,7 +16,7 @@ files() {  # PATTERN...
     find . -path './.git' -prune -o -path './.cache' -prune -o -path './build*' -prune -o \
         -type f \( "${names[@]:1}" \) -printf '%P\n' | sort
 }
-sources() { files '*.cpp' '*.hpp' '*.def'; }
+sources() { files '*.cpp' '*.hpp' '*.def' '*.h' '*.c'; }
 
 # PATH:LINE:INCLUDED of every #include in the files named on stdin.
 includes() {
@@ -29,20 +29,23 @@ includes() {
 # The part a file belongs to; empty where everything may be included.
 part_of_file() {
     case $1 in
-        core/include/rapport/store.hpp | core/include/rapport/query.hpp | core/store/*) echo store ;;
+        core/include/rapport/store.hpp | core/include/rapport/query.hpp | core/include/rapport/json.hpp | core/store/*)
+            echo store
+            ;;
         core/include/* | core/model/*) echo model ;;
         core/sqlite/*) echo sqlite ;;
         sync/include/* | sync/client/*) echo client ;;
         sync/protocol/*) echo protocol ;;
         sync/server/main.cpp) echo rapportd ;;
         sync/server/*) echo server ;;
-        core/* | sync/*) echo unknown ;;
+        bindings/c/*) echo c ;;
+        core/* | sync/* | bindings/*) echo unknown ;;
     esac
 }
 # The part an included name belongs to; empty for what is not ours.
 part_of_include() {
     case $1 in
-        rapport/store.hpp | rapport/query.hpp | store/*) echo store ;;
+        rapport/store.hpp | rapport/query.hpp | rapport/json.hpp | store/*) echo store ;;
         rapport/sync/* | client/*) echo client ;;
         rapport/* | model/*) echo model ;;
         sqlite/*) echo sqlite ;;
@@ -60,6 +63,7 @@ may_include() {
         client) echo ' client protocol store model ' ;;
         server) echo ' server protocol sqlite model ' ;;
         rapportd) echo ' server protocol model output ' ;;
+        c) echo ' client store model ' ;;
     esac
 }
 check_layers() {
@@ -74,6 +78,8 @@ check_layers() {
         fi
         [[ $path != */include/* || -z $target || $name == rapport/* ]] ||
             echo "$path:$line: a public header includes $name, which is not installed"
+        [[ $part != c || -z $target || $name == rapport/* ]] ||
+            echo "$path:$line: the C face includes $name, which is not public"
     done < <(sources | includes)
 }
 
@@ -84,7 +90,7 @@ check_third_party() {
             sqlite3*) [[ $path == core/sqlite/* ]] || echo "$path:$line: only core/sqlite includes $name" ;;
             boost/*) [[ $path == sync/server/* ]] || echo "$path:$line: only sync/server includes $name" ;;
         esac
-        [[ $path != */include/* || $name == rapport/* || $name =~ ^[a-z_]+$ || -n $(part_of_include "$name") ]] ||
+        [[ $path != */include/* || $name == rapport/* || $name =~ ^([a-z_]+|std(def|int)\.h)$ || -n $(part_of_include "$name") ]] ||
             echo "$path:$line: a public header includes $name, which is neither ours nor of the standard library"
     done < <(sources | includes)
 }
@@ -101,7 +107,7 @@ check_refusals() {
 
 check_licence() {
     local path
-    files '*.cpp' '*.hpp' '*.def' '*.sh' '*.md' '*.cmake' '*.in' CMakeLists.txt run | while read -r path; do
+    files '*.cpp' '*.hpp' '*.def' '*.h' '*.c' '*.sh' '*.md' '*.cmake' '*.in' CMakeLists.txt run | while read -r path; do
         head -n 3 "$path" | grep -q 'SPDX-License-Identifier: Apache-2\.0' || echo "$path: no SPDX line"
     done
 }
@@ -112,7 +118,7 @@ check_format() {
         [ -z "$tool" ] || { "$tool" --version 2>/dev/null | grep -q 'version 14\.'; } && break
     done
     [ -n "$tool" ] || { echo "clang-format 14 is not here, so nothing says that the sources are formatted"; return; }
-    if ! output=$(files '*.cpp' '*.hpp' | xargs -r -d '\n' -n 20 "$tool" --dry-run -Werror 2>&1); then
+    if ! output=$(files '*.cpp' '*.hpp' '*.h' '*.c' | xargs -r -d '\n' -n 20 "$tool" --dry-run -Werror 2>&1); then
         grep -E '^[^ :]+:[0-9]+:[0-9]+: error: ' <<<"$output" | sed 's/:.*/: not formatted/' | uniq | grep . || echo "$output"
     fi
 }
@@ -149,7 +155,7 @@ self_test() {
 
     fresh() {
         rm -rf "$temp/tree"
-        mkdir -p "$temp/tree"/{core/{include/rapport,model,sqlite,store},sync/{client,protocol,server},bindings,examples,tests,build-x}
+        mkdir -p "$temp/tree"/{core/{include/rapport,model,sqlite,store},sync/{client,protocol,server},bindings/c,examples,tests,build-x}
         cd "$temp/tree"
         echo 'BasedOnStyle: Google' >.clang-format
         echo '# SPDX-License-Identifier: Apache-2.0' | tee CMakeLists.txt README.md >/dev/null
@@ -189,6 +195,8 @@ self_test() {
     finds layers sync/server/feed.cpp "$spdx" '#include "client/session.hpp"'
     finds layers sync/server/main.cpp "$spdx" '#include "rapport/store.hpp"'
     finds layers core/include/rapport/kind.hpp "$spdx" '#include "model/state.hpp"'
+    finds layers bindings/c/rapport.cpp "$spdx" '#include "model/state.hpp"'
+    finds layers bindings/c/rapport.cpp "$spdx" '#include "server/engine.hpp"'
     finds layers core/stray.cpp "$spdx" '#include "model/state.hpp"'
     finds third_party core/store/rows.cpp "$spdx" '#include <sqlite3.h>'
     finds third_party tests/some_test.cpp "$spdx" '#include <sqlite3.h>'
@@ -210,7 +218,7 @@ self_test() {
     finds left_over README.md '<!-- SPDX-License-Identifier: Apache-2.0 -->' "X""XX: later"
 
     fresh
-    rmdir bindings
+    rmdir bindings/c bindings
     grep -q '^top_level: bindings' <<<"$(run_checks .)" || { echo 'FAILED: a missing folder is not missed'; failed=1; }
 
     local check

@@ -61,6 +61,9 @@ struct SyncResult {
     std::optional<Milliseconds> retry_after;  ///< when the server or the backoff says to try again
 };
 
+/// `{"end": ..., "sentence": ..., "sent": 2, ...}`, all members but those that are not set.
+std::string to_json(const SyncResult& result);
+
 /// Replicates a store with its server.  Ownership: borrows store, transport, environment.
 /// Thread-safety: sync_for() one thread at a time; cancel() any thread.
 class Syncer {
