@@ -27,6 +27,7 @@
 #include "server/auth/access.hpp"
 #include "server/feed.hpp"
 #include "server/scopes.hpp"
+#include "server/views.hpp"
 
 namespace rapport::server::admin {
 
@@ -851,6 +852,19 @@ int show_stats(const Host& host, const Members&, Answer& out) {
     return 0;
 }
 
+int show_views(const Host& host, const Members& in, Answer& out) {
+    if (host.views_folder.empty())
+        throw Error(ErrorCode::invalid_argument, "this store has no place for views");
+    Views views(host.storage, host.views_folder);
+    if (in.flag("update"))
+        while (!stopping(host) && views.step()) {
+        }
+    out.columns({"tenant", "file", "commit", "feed head"});
+    for (const Views::Place& place : views.places())
+        out.row({place.tenant, place.path, place.commit, place.head});
+    return 0;
+}
+
 int back_up(const Host& host, const Members& in, Answer& out) {
     const std::string to = in.text("to");
     if (std::ifstream(to)) {
@@ -879,6 +893,7 @@ constexpr std::pair<std::string_view, Command> kCommands[] = {
     {"review_reject", reject_review},
     {"loop", show_loop},
     {"stats", show_stats},
+    {"views", show_views},
     {"backup", back_up},
 };
 

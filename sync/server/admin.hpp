@@ -29,6 +29,8 @@ struct Host {
     std::function<void(const std::function<void(Engine&)>& job)> with_engine;
     /// True when the command should end soon; may be null.
     const std::atomic<bool>* stopping = nullptr;
+    /// Where the typed tables of the records are (server/views.hpp); empty = nowhere.
+    std::string views_folder = {};
 };
 
 /// Takes one line of the answer, a JSON object without line break, which is one of
@@ -47,7 +49,7 @@ using Emit = std::function<void(const std::string& json_line)>;
 ///   devices;     devices_revoke  writer
 ///   handover     customer or from, to, tenant
 ///   import       path, tenant          accept   path, tenant, rep
-///   stats        backup  to
+///   stats        backup  to            views    update (bool)
 ///   loop         tenant, open (1: the tasks that are)
 ///   review_list  tenant, refused (true: these as well), lang
 ///   review_show  bundle, tenant, lang

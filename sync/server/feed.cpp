@@ -93,6 +93,22 @@ std::string feed_line(const StoredDeparture& departure) {
            "}";
 }
 
+FeedBatch feed_batch(Transaction& snapshot, const std::string& tenant, std::uint64_t after,
+                     std::size_t lines_min) {
+    FeedBatch batch{snapshot.feed(tenant, after, lines_min),
+                    snapshot.feed_departures(tenant, after, lines_min), after};
+    auto& [records, departures, end] = batch;
+    // Behind a full half more may follow; both are whole up to the earlier of such ends.
+    std::uint64_t until = UINT64_MAX;
+    if (records.size() >= lines_min) until = records.back().commit;
+    if (departures.size() >= lines_min) until = std::min(until, departures.back().commit);
+    while (!records.empty() && records.back().commit > until) records.pop_back();
+    while (!departures.empty() && departures.back().commit > until) departures.pop_back();
+    if (!records.empty()) end = records.back().commit;
+    if (!departures.empty()) end = std::max(end, departures.back().commit);
+    return batch;
+}
+
 std::string feed_page(Transaction& snapshot, const FeedRequest& request) {
     const auto wanted = [&](std::uint16_t number) {
         return request.kinds.empty() ||
@@ -104,31 +120,25 @@ std::string feed_page(Transaction& snapshot, const FeedRequest& request) {
     std::size_t lines = 0, scanned = 0;
     while (lines < request.limit && scanned < kScannedMax) {
         const std::size_t batch = std::min(request.limit - lines, kBatchLines);
-        const auto records = snapshot.feed(request.tenant, after, batch);
-        const auto departures = snapshot.feed_departures(request.tenant, after, batch);
-        if (records.empty() && departures.empty()) break;
-        // Of what came in full batches more may follow; both are whole up to the earlier end.
-        std::uint64_t until = UINT64_MAX;
-        if (records.size() >= batch) until = records.back().commit;
-        if (departures.size() >= batch) until = std::min(until, departures.back().commit);
+        const FeedBatch read = feed_batch(snapshot, request.tenant, after, batch);
+        if (read.end == after) break;
         const auto take = [&](std::uint16_t kind, const auto& each) {
-            after = each.commit;
             ++scanned;
             if (!wanted(kind)) return;
             page += feed_line(each) + '\n';
             ++lines;
         };
-        auto departure = departures.begin();
+        auto departure = read.departures.begin();
         const auto depart_up_to = [&](std::uint64_t commit) {
-            for (; departure != departures.end() && departure->commit <= commit; ++departure)
+            for (; departure != read.departures.end() && departure->commit <= commit; ++departure)
                 take(departure->kind, *departure);
         };
-        for (const StoredRecord& record : records) {
-            if (record.commit > until) break;
+        for (const StoredRecord& record : read.records) {
             depart_up_to(record.commit);
             take(record.state.kind, record);
         }
-        depart_up_to(until);
+        depart_up_to(read.end);
+        after = read.end;
     }
     return page + "{\"cursor\":" + json_text(feed_cursor(after)) + "}\n";
 }

@@ -32,6 +32,15 @@ std::string feed_line(const StoredDeparture& departure);
 /// The values of every field in conflict as one JSON object by field name; empty if there is none.
 std::string conflicts_json(const StoredRecord& record, const Kind& kind);
 
+/// Whole commits, at least one if any is there, until about `lines_min` records and departures are.
+struct FeedBatch {
+    std::vector<StoredRecord> records;        ///< in the order of commits
+    std::vector<StoredDeparture> departures;  ///< likewise
+    std::uint64_t end = 0;                    ///< both are whole up to this commit
+};
+FeedBatch feed_batch(Transaction& snapshot, const std::string& tenant, std::uint64_t after,
+                     std::size_t lines_min);
+
 struct FeedRequest {
     std::string tenant;
     std::uint64_t after = 0;  ///< commit; 0 = from the start

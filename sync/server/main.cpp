@@ -19,6 +19,7 @@
 #include "server/auth/access.hpp"
 #include "server/http/log.hpp"
 #include "server/http/service.hpp"
+#include "server/views.hpp"
 
 namespace {
 
@@ -67,7 +68,7 @@ void write_port_file(const std::string& path, std::uint16_t port) {
 // ---- serve
 
 int serve(const std::string& path, const http::ListenerOptions& options,
-          const std::string& port_file) {
+          const std::string& port_file, bool with_views) {
     // Blocked before any thread exists, so that only sigwait() below sees them.
     sigset_t stop_signals;
     sigemptyset(&stop_signals);
@@ -84,14 +85,17 @@ int serve(const std::string& path, const http::ListenerOptions& options,
     });
     std::unique_ptr<admin::Socket> socket;
     try {
-        const admin::Host host{*storage, environment, [&](const std::function<void(Engine&)>& job) {
-                                   service.queue().run(job);
-                               }};
+        const admin::Host host{
+            *storage, environment,
+            [&](const std::function<void(Engine&)>& job) { service.queue().run(job); }, nullptr,
+            views_folder(path)};
         socket = std::make_unique<admin::Socket>(admin::socket_path(path), host);
     } catch (const Error& error) {
         if (error.code() == ErrorCode::conflict) throw;
         log::write(log::Level::warning, "no_administration_socket", {{"sentence", error.what()}});
     }
+    std::unique_ptr<ViewsFollower> views;
+    if (with_views) views = std::make_unique<ViewsFollower>(*storage, views_folder(path));
     service.run();
     log::write(log::Level::info, "listening",
                {{"host", options.host}, {"port", service.port()}, {"pid", ::getpid()}});
@@ -102,6 +106,7 @@ int serve(const std::string& path, const http::ListenerOptions& options,
     log::write(log::Level::info, "stopping", {{"signal", signal}});
     socket.reset();
     service.stop(kStopGrace);
+    views.reset();
     log::write(log::Level::info, "stopped");
     return kDone;
 }
@@ -147,7 +152,7 @@ private:
         if (value.is_number_integer()) return value.get<std::int64_t>();
         const bool name = column == "writer" || column == "id" || column == "name" ||
                           column == "parent" || column == "outcome" || column == "bundle" ||
-                          column == "code";
+                          column == "code" || column == "file";
         return name ? cli::Cell::whole(value.get<std::string>())
                     : cli::Cell(value.get<std::string>());
     }
@@ -175,7 +180,8 @@ int administer(const std::string& path, const Json& request, bool may_create, cl
     const auto storage = open_sqlite_storage(path);
     Engine engine(*storage, system_environment());
     const admin::Host host{*storage, system_environment(),
-                           [&](const std::function<void(Engine&)>& job) { job(engine); }};
+                           [&](const std::function<void(Engine&)>& job) { job(engine); }, nullptr,
+                           views_folder(path)};
     return admin::run(host, line, print);
 }
 
@@ -214,6 +220,9 @@ int run(int argc, char** argv) {
     serve_command->add_option("--connections", options.connections_max, "Open at once")
         ->capture_default_str()
         ->check(CLI::Range(1, 100000));
+    bool with_views = false, update = false;
+    serve_command->add_flag("--views", with_views,
+                            "Keep typed tables of all records in STORE.views for SQL tools");
     serve_command->add_flag("--insecure-any-address", options.any_address,
                             "Plain HTTP beyond loopback, for a proxy in front that ends TLS");
 
@@ -297,6 +306,9 @@ int run(int argc, char** argv) {
     auto* backup = with_store(
         app.add_subcommand("backup", "A consistent copy of the store, also while it is served"));
     backup->add_option("--to", file, "The new file")->required();
+    auto* views = with_format(with_store(app.add_subcommand(
+        "views", "Where the typed tables for SQL tools are, and how far they have come")));
+    views->add_flag("--update", update, "Bring them up to date first");
 
     try {
         app.parse(argc, argv);
@@ -309,7 +321,7 @@ int run(int argc, char** argv) {
         const std::string path = store_path(store);
         if (serve_command->parsed()) {
             listen_address(listen, options);
-            return serve(path, options, port_file);
+            return serve(path, options, port_file, with_views);
         }
         Json request;
         bool may_create = false;
@@ -367,6 +379,9 @@ int run(int argc, char** argv) {
         } else if (backup->parsed()) {
             name("backup");
             request["to"] = file;
+        } else if (views->parsed()) {
+            name("views");
+            request["update"] = update;
         }
         request["tenant"] = tenant;
         return administer(path, request, may_create, *cli::format_named(format));
