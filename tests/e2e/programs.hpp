@@ -139,11 +139,16 @@ struct FeedPage {
 /// `rapportd` over one store. Stopped or killed it can be started again, at the same address.
 class Server {
 public:
-    explicit Server(std::string path) : path_(std::move(path)) { start(); }
+    explicit Server(std::string path, Words options = {})
+        : path_(std::move(path)), options_(std::move(options)) {
+        start();
+    }
 
     void start() {
-        process_.emplace(Words{RAPPORTD_PROGRAM, "serve", "--store", store(), "--listen",
-                               "127.0.0.1:" + std::to_string(port_.number())});
+        Words words{RAPPORTD_PROGRAM, "serve",    "--store",
+                    store(),          "--listen", "127.0.0.1:" + std::to_string(port_.number())};
+        words.insert(words.end(), options_.begin(), options_.end());
+        process_.emplace(words);
         if (!process_->printed("\"listening\""))
             throw std::runtime_error("the server did not start: " + process_->err());
     }
@@ -216,6 +221,7 @@ public:
 
 private:
     std::string path_;
+    Words options_;
     Port port_;
     std::optional<Process> process_;
 };
