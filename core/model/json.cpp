@@ -19,9 +19,6 @@ constexpr std::size_t kLineNameMax = 200;  // bytes of a line's scope, ref and b
 constexpr std::int64_t kExactMax =
     9'007'199'254'740'991;  // 2^53 - 1, the largest integer every JSON reader keeps
 
-/// Which form is decided by the type, never by the value, so that a reader can rely on it.
-bool travels_as_text(const TypeInfo& type) { return type.min < -kExactMax || type.max > kExactMax; }
-
 std::string dumped(const OrderedJson& json) {
     return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
 }
@@ -420,6 +417,8 @@ std::optional<std::size_t> place_of(const Field& field, std::string_view part) {
 }
 
 }  // namespace
+
+bool travels_as_text(const TypeInfo& type) { return type.min < -kExactMax || type.max > kExactMax; }
 
 std::string content_to_json(const Field& field, const Content& content) {
     if (field.policy == Policy::add_wins) {

@@ -27,6 +27,10 @@ std::string to_json(const Record& record);
 std::string to_json(const Record& record,
                     const std::vector<std::pair<std::string, std::string>>& leading_json_members);
 
+/// Are whole numbers of this type written as a string of digits? Decided by the type, never by the
+/// value, so that a reader can rely on it.
+bool travels_as_text(const TypeInfo& type);
+
 /// Finds the record a reference written `@ref` or `@system:id` names; called without the `@`.
 /// Nullopt = not known.
 using ResolveReference = std::function<std::optional<RecordId>(std::string_view reference)>;

@@ -120,6 +120,8 @@ int sync(const SyncOptions& options);
 int import_lines(const ImportOptions& options);
 int export_lines(const ExportOptions& options);
 int doctor(const DoctorOptions& options);
+/// `kind` empty = all.
+int schema(const std::string& kind);
 
 // ---- what they share
 

@@ -233,6 +233,11 @@ public:
         c = command("doctor", "Check the file", doctor_.file, "  rapport doctor r17.rapport");
         add_format(c, doctor_.format);
         c->callback([this] { run_ = [this] { return doctor(doctor_); }; });
+
+        c = app_.add_subcommand("schema", "Print the JSON Schema of records and of the feed");
+        c->add_option("--kind", schema_kind_, "Only this kind")->type_name("KIND");
+        c->footer("Examples:\n  rapport schema > rapport.schema.json");
+        c->callback([this] { run_ = [this] { return schema(schema_kind_); }; });
     }
 
     int run(std::vector<std::string> words) {
@@ -311,6 +316,7 @@ private:
     ImportOptions import_;
     ExportOptions export_;
     DoctorOptions doctor_;
+    std::string schema_kind_;
 };
 
 int run(int argc, char** argv) {

@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "assignment.hpp"
+#include "model/json_schema.hpp"
 #include "rapport/json.hpp"
 #include "shown.hpp"
 
@@ -513,6 +514,11 @@ int export_lines(const ExportOptions& options) {
     const Store store = open_store(options.file, true);
     store.export_records(kind, options.unsent,
                          [](const std::string& json) { std::cout << json << '\n'; });
+    return kDone;
+}
+
+int schema(const std::string& kind) {
+    std::cout << json_schema(kind.empty() ? all_kinds() : std::vector{&kind_called(kind)});
     return kDone;
 }
 

@@ -208,6 +208,70 @@ TEST_CASE("the tables follow the feed by themselves while the server runs") {
     CHECK(ask(week.views, "PRAGMA integrity_check").at(0)["integrity_check"] == "ok");
 }
 
+TEST_CASE("every line of a week's feed fits the schema, and a line with a fault does not") {
+    const Week week;
+    const std::string schema = week.folder.file("schema.json");
+    std::ofstream(schema) << output_of(rapport_words({"schema"}));
+    const auto unfit = [&](const std::vector<std::string>& lines) {
+        std::string input;
+        for (const std::string& line : lines) input += line + "\n";
+        const Outcome outcome = run({"python3", RAPPORT_UNFIT_LINES, schema}, input);
+        INFO(outcome.err);
+        REQUIRE(outcome.exit == 0);
+        return outcome.out;
+    };
+    const std::string body = http(week.server.url() + "/v1/feed?limit=5000", week.key).body;
+    const std::vector<std::string> lines = lines_of(body);
+    REQUIRE(lines.size() > 300);
+    CHECK(unfit(lines) == "");
+    CHECK(
+        unfit({R"({"event":"departed","kind":"visit","id":"01956e2a-7c00-7000-8000-000000000004",)"
+               R"("from":"territory/DE-50","to":"","move":1})"}) == "");
+
+    const auto complaint = std::find_if(lines.begin(), lines.end(), [](const std::string& line) {
+        return line.find(R"("kind":"complaint")") != std::string::npos &&
+               line.find(R"("lot":)") != std::string::npos;
+    });
+    REQUIRE(complaint != lines.end());
+    const Json good = Json::parse(*complaint);
+    std::vector<std::string> faults;
+    const auto fault = [&](const std::string& at, const Json& value) {
+        Json line = good;
+        line[Json::json_pointer(at)] = value;
+        faults.push_back(line.dump());
+    };
+    fault("/kind", "complain");
+    fault("/id", "4711");
+    fault("/received_at", "yesterday");
+    fault("/since", 5);
+    fault("/scope", "DE-50");
+    fault("/fields/colour", "red");
+    fault("/fields/severity", "very");
+    fault("/fields/lot", 4711);
+    fault("/fields/lot", std::string(41, 'x'));
+    fault("/fields/received_at", "2026-03-02 09:40");
+    fault("/fields/schema_version", "1");
+    fault("/fields/customer_id", "erp:10023");
+    fault("/fields/cost", {{"minor", 129900}, {"currency", "EUR"}});
+    fault("/fields/cost", {{"minor", "129900"}});
+    fault("/fields/description", {{"siblings", {"one"}}});
+    fault("/fields/theme_ids", "01956e2a-7c00-7000-8000-000000000004");
+    for (const char* member : {"kind", "id", "fields"}) {
+        Json line = good;
+        line.erase(member);
+        faults.push_back(line.dump());
+    }
+    faults.push_back(R"({"event":"departed","kind":"visit"})");
+    faults.push_back(R"({"cursor":7})");
+    faults.push_back("[]");
+    std::string all;
+    for (std::size_t i = 1; i <= faults.size(); ++i) all += std::to_string(i) + "\n";
+    CHECK(unfit(faults) == all);
+    fault("/fields/cost", {{"minor", "129900"}, {"currency", "EUR"}});
+    fault("/fields/decision", "by_lot");  // a state or verdict may be of a newer centre
+    CHECK(unfit({faults.end()[-2], faults.end()[-1]}) == "");
+}
+
 // Runs a Python program that kills itself, as by kill -9, before its n-th statement on a database.
 constexpr const char* kDying = R"py(
 import os, runpy, signal, sqlite3, sys
