@@ -6,7 +6,7 @@ rapport_build_packages=(
     g++ cmake ninja-build pkg-config ccache
     libsqlite3-dev libcereal-dev libcurl4-openssl-dev libzstd-dev libutf8proc-dev nlohmann-json3-dev
     libboost1.81-dev libcli11-dev libspdlog-dev libfmt-dev libsodium-dev)
-rapport_test_packages=(doctest-dev zlib1g-dev clang-14 libclang-rt-14-dev clang-format-14 sqlite3 curl python3 python3-jsonschema)
+rapport_test_packages=(doctest-dev zlib1g-dev clang-14 libclang-rt-14-dev clang-format-14 sqlite3 curl python3 python3-jsonschema dpkg-dev file systemd)
 
 install_packages() {
     local missing=() package
