@@ -99,6 +99,7 @@ struct ExportOptions {
 };
 struct DoctorOptions {
     std::string file;
+    std::string salvage;  ///< the new file; empty = only look
     Format format = Format::table;
 };
 

@@ -230,7 +230,14 @@ public:
         c->add_flag("--unsent", export_.unsent, "Only records with work the server has not taken");
         c->callback([this] { run_ = [this] { return export_lines(export_); }; });
 
-        c = command("doctor", "Check the file", doctor_.file, "  rapport doctor r17.rapport");
+        c = command("doctor", "Check the file, or save what can be read of a damaged one",
+                    doctor_.file,
+                    "  rapport doctor r17.rapport\n"
+                    "  rapport doctor r17.rapport --salvage r17-new.rapport");
+        c->add_option("--salvage", doctor_.salvage,
+                      "Make this new file with everything readable, unsent work first; FILE is not "
+                      "written to")
+            ->type_name("NEW");
         add_format(c, doctor_.format);
         c->callback([this] { run_ = [this] { return doctor(doctor_); }; });
 

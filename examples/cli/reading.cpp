@@ -522,36 +522,4 @@ int schema(const std::string& kind) {
     return kDone;
 }
 
-int doctor(const DoctorOptions& options) {
-    const Store store = open_store(options.file, true);
-    const std::vector<std::string> findings = store.check();
-    const Overview o = store.overview();
-    if (options.format == Format::table) {
-        std::error_code error;
-        const auto size = std::filesystem::file_size(options.file, error);
-        std::cout << options.file << ": file " << o.file_id
-                  << (error ? "" : ", " + bytes_shown(size)) << ", "
-                  << counted(o.drafts + o.queued + o.sent + o.refused + o.review + o.waiting,
-                             "bundle")
-                  << " not yet received, " << counted(o.conflicts, "open conflict") << "\n\n";
-    }
-    {
-        Rows rows(std::cout, options.format, {"kind", "records"}, terminal_width(STDOUT_FILENO));
-        for (const Kind* kind : all_kinds()) {
-            Query query;
-            query.kind = kind;
-            if (const std::size_t n = store.count(query); n > 0) rows.add({kind->name, n});
-        }
-    }
-    for (const std::string& finding : findings) complain(options.file + ": " + finding);
-    if (!findings.empty()) {
-        complain(
-            "keep a copy of the file before anything else; `rapport export` saves what can be "
-            "read");
-        return kRefused;
-    }
-    if (options.format == Format::table) std::cout << "\nsound\n";
-    return kDone;
-}
-
 }  // namespace rapport::cli

@@ -589,3 +589,30 @@ TEST_CASE("a person finds records by the words of their texts") {
     CHECK(has(first.err, "--offset 1 "));
     CHECK(device.run({"search", device.file, "becher", "--offset", "1"}).out != first.out);
 }
+
+TEST_CASE("the doctor saves what can be read of a damaged file into a new one") {
+    const Device device;
+    const std::string complaint = device.complaint();
+    const std::string fresh = device.folder.file("new.rapport");
+    REQUIRE(device.run({"doctor", device.file}).exit == 0);
+    {
+        std::fstream file(device.file, std::ios::in | std::ios::out | std::ios::binary);
+        file << std::string(4096, '\0');
+    }
+    std::stringstream before;
+    before << std::ifstream(device.file, std::ios::binary).rdbuf();
+    const Outcome looked = device.run({"doctor", device.file});
+    CHECK(looked.exit == 1);
+    CHECK(has(looked.err, "--salvage"));
+    const Outcome saved = device.run({"doctor", device.file, "--salvage", fresh});
+    INFO(saved.err);
+    CHECK(has(saved.out, "2 bundles of unsent work"));
+    std::stringstream after;
+    after << std::ifstream(device.file, std::ios::binary).rdbuf();
+    CHECK(before.str() == after.str());
+    CHECK(device.run({"doctor", fresh}).exit == 0);
+    const Outcome shown = device.run({"show", fresh, complaint, "--format", "json"});
+    REQUIRE(shown.exit == 0);
+    CHECK(json::parse(shown.out)["sync"] == "queued");
+    CHECK(device.run({"doctor", device.file, "--salvage", fresh}).exit == 1);  // it exists
+}

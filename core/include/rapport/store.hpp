@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "rapport/doctor.hpp"
 #include "rapport/environment.hpp"
 #include "rapport/error.hpp"
 #include "rapport/query.hpp"
@@ -283,6 +284,8 @@ public:
     /// SQLite's integrity_check plus the store's own rules; one sentence per finding, empty =
     /// sound.
     std::vector<std::string> check() const;
+    /// The same with counts, and how far the server has acknowledged what was sent.
+    Diagnosis diagnose() const;
 
     class Core;  ///< for the library's own parts
     Core& core() const { return *core_; }
