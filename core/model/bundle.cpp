@@ -6,15 +6,35 @@
 namespace rapport {
 namespace {
 
-// A write's header says which lists follow; a plain first write of a register is header + value.
-enum : std::uint64_t { kPlain = 1, kOver = 2, kOverOwn = 4, kFolded = 8, kFormer = 16, kBits = 5 };
+// A write's header says which lists follow; a plain first write of a register is header + value. In
+// a bundle one bit more says that the value is the time of its capture.
+enum : std::uint64_t {
+    kPlain = 1,
+    kOver = 2,
+    kOverOwn = 4,
+    kFolded = 8,
+    kFormer = 16,
+    kCapturedAt = 32,
+};
+constexpr int kBits = 5, kBitsInBundle = 6;
 // An added value's header.
 enum : std::uint64_t { kDefaultStamp = 1, kDefaultCapture = 2, kKeyFromValue = 4, kKeyGiven = 8 };
 
 struct Defaults {
     Stamp stamp = 0;
     CaptureId capture;
+    const Bundle* bundle = nullptr;  // that the writes are part of; null in the queue
+
+    int bits() const { return bundle ? kBitsInBundle : kBits; }
+    bool is_captured_at(const Value& value) const {
+        return bundle && value.integer() && *value.integer() == bundle->captured_at;
+    }
 };
+
+// Where the stamps of a bundle begin, but for what the device's clock was wrong by.
+Stamp base_stamp(const Bundle& bundle) {
+    return static_cast<Stamp>(bundle.captured_at >> 11) << 16;
+}
 
 void write_add(WireWriter& w, const Added& a, const Defaults& d) {
     std::uint64_t head = 0;
@@ -45,14 +65,15 @@ void write_write(WireWriter& w, const Write& write, const Defaults& d, std::uint
     const bool plain = write.adds.size() == 1 && write.adds[0].key.empty() &&
                        write.adds[0].stamp == d.stamp && write.adds[0].capture == d.capture;
     std::uint64_t head = plain ? std::uint64_t{kPlain} : 0;
+    if (plain && d.is_captured_at(write.adds[0].value)) head |= kCapturedAt;
     if (!write.over.empty()) head |= kOver;
     if (!write.over_own.empty()) head |= kOverOwn;
     if (!write.folded.empty()) head |= kFolded;
     if (!write.former.empty()) head |= kFormer;
-    w.varint(static_cast<std::uint64_t>(write.field - last) << kBits | head);
+    w.varint(static_cast<std::uint64_t>(write.field - last) << d.bits() | head);
     last = write.field;
     if (plain) {
-        w(write.adds[0].value);
+        if (!(head & kCapturedAt)) w(write.adds[0].value);
     } else {
         w.varint(write.adds.size());
         for (const Added& a : write.adds) write_add(w, a, d);
@@ -78,13 +99,19 @@ void write_write(WireWriter& w, const Write& write, const Defaults& d, std::uint
 
 Write read_write(WireReader& r, const Defaults& d, std::uint64_t& last) {
     const std::uint64_t head = r.varint();
-    const std::uint64_t step = head >> kBits;
+    const std::uint64_t step = head >> d.bits();
+    const bool captured_at = d.bundle && (head & kCapturedAt);
     if (step == 0 || step > 0xFFFF - last) r.fail("a field number out of order");
     last += step;
     Write write;
     write.field = static_cast<std::uint16_t>(last);
+    if (captured_at && !(head & kPlain)) r.fail("a value's flag where there is a list of them");
     if (head & kPlain) {
-        r(write.adds.emplace_back(Added{{}, {}, d.stamp, d.capture}).value);
+        Added& add = write.adds.emplace_back(Added{{}, {}, d.stamp, d.capture});
+        if (captured_at)
+            add.value = Value(d.bundle->captured_at);
+        else
+            r(add.value);
     } else {
         for (std::size_t n = r.count(); n > 0; --n) write.adds.push_back(read_add(r, d));
     }
@@ -111,50 +138,83 @@ Write read_write(WireReader& r, const Defaults& d, std::uint64_t& last) {
     return write;
 }
 
-void write_writes(WireWriter& w, const std::vector<Write>& writes) {
-    Defaults d;
+Defaults defaults_of(const std::vector<Write>& writes) {
     for (const Write& write : writes)
-        if (!write.adds.empty()) {
-            d = {write.adds[0].stamp, write.adds[0].capture};
-            break;
-        }
-    w(d.stamp, d.capture.file, d.capture.number);
+        if (!write.adds.empty()) return {write.adds[0].stamp, write.adds[0].capture, nullptr};
+    return {};
+}
+
+void write_list(WireWriter& w, const std::vector<Write>& writes, const Defaults& d) {
     w.varint(writes.size());
     std::uint16_t last = 0;
     for (const Write& write : writes) write_write(w, write, d, last);
 }
 
-std::vector<Write> read_writes(WireReader& r) {
-    Defaults d;
-    r(d.stamp, d.capture.file, d.capture.number);
+std::vector<Write> read_list(WireReader& r, const Defaults& d) {
     std::vector<Write> writes;
     std::uint64_t last = 0;
     for (std::size_t n = r.count(); n > 0; --n) writes.push_back(read_write(r, d, last));
     return writes;
 }
 
+// A capture is named by its file and the stamp it was given, unless an older queue says otherwise.
+void write_in_bundle(WireWriter& w, const std::vector<Write>& writes, const Bundle& bundle,
+                     std::uint64_t file) {
+    Defaults d = defaults_of(writes);
+    d.bundle = &bundle;
+    w(static_cast<std::int64_t>(d.stamp - base_stamp(bundle)));
+    const bool usual = d.capture == CaptureId{file, d.stamp};
+    w(!usual);
+    if (!usual) w(d.capture.file, d.capture.number);
+    write_list(w, writes, d);
+}
+
+std::vector<Write> read_in_bundle(WireReader& r, const Bundle& bundle, std::uint64_t file) {
+    Defaults d;
+    d.bundle = &bundle;
+    std::int64_t behind = 0;
+    bool unusual = false;
+    r(behind, unusual);
+    d.stamp = base_stamp(bundle) + static_cast<Stamp>(behind);
+    d.capture = {file, d.stamp};
+    if (unusual) r(d.capture.file, d.capture.number);
+    return read_list(r, d);
+}
+
+std::uint64_t file_of(const Bundle& bundle) {
+    for (const Change& change : bundle.changes)
+        if (const Defaults d = defaults_of(change.writes); !d.capture.is_none())
+            return d.capture.file;
+    return 0;
+}
+
 }  // namespace
 
 std::string encode_writes(const std::vector<Write>& writes) {
+    const Defaults d = defaults_of(writes);
     WireWriter w;
-    write_writes(w, writes);
+    w(d.stamp, d.capture.file, d.capture.number);
+    write_list(w, writes, d);
     return w.take();
 }
 
 std::vector<Write> decode_writes(std::string_view bytes) {
     WireReader r(bytes);
-    std::vector<Write> writes = read_writes(r);
+    Defaults d;
+    r(d.stamp, d.capture.file, d.capture.number);
+    std::vector<Write> writes = read_list(r, d);
     r.finish();
     return writes;
 }
 
 std::string encode_bundle(const Bundle& bundle) {
+    const std::uint64_t file = file_of(bundle);
     WireWriter w;
-    w(bundle.counter, bundle.schema_version, bundle.captured_at, bundle.needs);
+    w(bundle.counter, bundle.schema_version, bundle.captured_at, file, bundle.needs);
     w.varint(bundle.changes.size());
     for (const Change& change : bundle.changes) {
         w(change.kind, change.id, change.create, change.scope);
-        write_writes(w, change.writes);
+        write_in_bundle(w, change.writes, bundle, file);
     }
     return w.take();
 }
@@ -162,11 +222,12 @@ std::string encode_bundle(const Bundle& bundle) {
 Bundle decode_bundle(std::string_view bytes) {
     WireReader r(bytes);
     Bundle bundle;
-    r(bundle.counter, bundle.schema_version, bundle.captured_at, bundle.needs);
+    std::uint64_t file = 0;
+    r(bundle.counter, bundle.schema_version, bundle.captured_at, file, bundle.needs);
     for (std::size_t n = r.count(); n > 0; --n) {
         Change& change = bundle.changes.emplace_back();
         r(change.kind, change.id, change.create, change.scope);
-        change.writes = read_writes(r);
+        change.writes = read_in_bundle(r, bundle, file);
     }
     r.finish();
     return bundle;

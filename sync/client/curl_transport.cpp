@@ -91,6 +91,7 @@ public:
         for (const auto& [name, value] : request.headers)
             headers = curl_slist_append(headers, (name + ": " + value).c_str());
         headers = curl_slist_append(headers, "Expect:");  // an answer to it would cost a round trip
+        if (request.headers.count("Accept") == 0) headers = curl_slist_append(headers, "Accept:");
         const std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> owned(
             headers, &curl_slist_free_all);
         set_options(exchange, headers, said.data());

@@ -211,8 +211,7 @@ private:
         HttpRequest request;
         request.url = identity.server + "/v1/sync";
         request.headers = {{"Authorization", "Bearer " + identity.credential},
-                           {"Content-Type", protocol::kContentType},
-                           {"Accept", std::string(protocol::kContentType) + ", " + kProblemType}};
+                           {"Content-Type", protocol::kContentType}};
         request.body = body;
         request.timeout = std::min(left, kExchangeTimeMax);
         request.reply_bytes_max = kReplyBytesMax;
@@ -353,8 +352,7 @@ void Syncer::enrol(const std::string& server_url, const std::string& code) {
         replica.enrolment_secret();  // kept before it is sent: a lost answer is asked for again
     HttpRequest request;
     request.url = server + "/v1/enrol";
-    request.headers = {{"Content-Type", "application/json"},
-                       {"Accept", "application/json, " + std::string(kProblemType)}};
+    request.headers = {{"Content-Type", "application/json"}};
     request.body = nlohmann::json{
         {"code", code},
         {"file", impl_->store.overview().file_id},

@@ -17,14 +17,15 @@ Bundle example() {
     Bundle b;
     b.counter = 42;
     b.schema_version = 1;
-    b.captured_at = 3'629'957'529'600'000'000;
+    b.captured_at = 1'772'440'199'000 * 2048 + 1024;
     b.needs = {40, 41};
     const Stamp stamp = Stamp{1'772'440'200'000} << 16;
-    const CaptureId capture{0xA1B2C3D4E5F60718, 7};
+    const CaptureId capture{0xA1B2C3D4E5F60718, stamp};
 
     Change create{8, RecordId{{1, 0x9C, 0xA5, 0, 0, 0, 0x70}}, true, "territory/DE-50", {}};
     create.writes.push_back({16, {{"", "Deckel undicht", stamp, capture}}, {}, {}, {}, {}});
     create.writes.push_back({17, {{"", Value(std::int64_t{-5}), stamp, capture}}, {}, {}, {}, {}});
+    create.writes.push_back({18, {{"", Value(b.captured_at), stamp, capture}}, {}, {}, {}, {}});
     Write tags{20, {}, {}, {}, {}, {}};
     for (const char* tag : {"leak", "lid"})
         tags.adds.push_back({canonical_bytes(tag), tag, stamp, capture});
@@ -149,13 +150,14 @@ TEST_CASE(
 TEST_CASE("field numbers rise and stay within 16 bits") {
     const auto with_step = [](std::uint64_t first, std::uint64_t second) {
         WireWriter w;
-        w(std::uint64_t{1}, std::uint32_t{1}, std::int64_t{0}, std::vector<std::uint64_t>{});
+        w(std::uint64_t{1}, std::uint32_t{1}, std::int64_t{0}, std::uint64_t{0});
+        w(std::vector<std::uint64_t>{});
         w.varint(1);
         w(std::uint16_t{8}, RecordId{}, true, std::string());
-        w(std::uint64_t{0}, std::uint64_t{0}, std::uint64_t{0});
+        w(std::int64_t{0}, false);
         w.varint(2);
         for (const std::uint64_t step : {first, second}) {
-            w.varint(step << 5 | 1);
+            w.varint(step << 6 | 1);
             w(Value());
         }
         return w.take();
@@ -165,12 +167,39 @@ TEST_CASE("field numbers rise and stay within 16 bits") {
     CHECK(refuses(with_step(16, 0)));
     CHECK_FALSE(refuses(with_step(65534, 1)));
     CHECK(refuses(with_step(65534, 2)));
-    CHECK(refuses(with_step(1, std::uint64_t{1} << 58)));
+    CHECK(refuses(with_step(1, std::uint64_t{1} << 57)));
+}
+
+TEST_CASE("a new record's own bundle says when it was captured once") {
+    Bundle b;
+    b.counter = 7;
+    b.schema_version = 1;
+    b.captured_at = 1'772'440'199'000 * 2048 + 1084;
+    const Stamp stamp = Stamp{1'772'440'199'000} << 16;
+    const Added at{"", Value(b.captured_at), stamp, {0xA1B2C3D4E5F60718, stamp}};
+    b.changes = {{6, RecordId{{1}}, true, "", {{1, {at}, {}, {}, {}, {}}}}};
+    const std::size_t bytes = encode_bundle(b).size();
+    CHECK(decode_bundle(encode_bundle(b)) == b);
+    b.changes[0].writes[0].adds[0].value = Value(b.captured_at + 1);
+    CHECK(encode_bundle(b).size() == bytes + 9);
+    CHECK(bytes < 50);
+}
+
+TEST_CASE("the flag of a capture's time stands only where one value does") {
+    WireWriter w;
+    w(std::uint64_t{1}, std::uint32_t{1}, std::int64_t{0}, std::uint64_t{0});
+    w(std::vector<std::uint64_t>{});
+    w.varint(1);
+    w(std::uint16_t{8}, RecordId{}, true, std::string(), std::int64_t{0}, false);
+    w.varint(1);
+    w.varint(16 << 6 | 32);  // without the bit of a single value
+    w.varint(0);
+    CHECK(refuses(w.str()));
 }
 
 TEST_CASE("a bundle of a few bytes cannot ask for much memory") {
     WireWriter w;
-    w(std::uint64_t{1}, std::uint32_t{1}, std::int64_t{0});
+    w(std::uint64_t{1}, std::uint32_t{1}, std::int64_t{0}, std::uint64_t{0});
     w.varint(std::uint64_t{1} << 40);
     CHECK(refuses(w.str()));
 }

@@ -359,7 +359,10 @@ asio::awaitable<bool> Listener::Impl::answer(std::shared_ptr<Connection> connect
         message.set(beast_http::field::content_type, response.content_type);
     for (const auto& [name, value] : response.fields) message.set(name, value);
     message.set(beast_http::field::cache_control, "no-store");
-    message.set(beast_http::field::connection, response.close ? "close" : "keep-alive");
+    if (response.close)
+        message.set(beast_http::field::connection, "close");
+    else if (head != nullptr && head->version_minor == 0)  // in HTTP/1.1 it goes without saying
+        message.set(beast_http::field::connection, "keep-alive");
     message.content_length(response.body.size());
     const bool with_body = head == nullptr || head->method != "HEAD";
     if (with_body) message.body() = std::move(response.body);
