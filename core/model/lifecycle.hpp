@@ -10,6 +10,7 @@
 
 #include "rapport/error.hpp"
 #include "rapport/record.hpp"
+#include "rapport/refusal.hpp"
 
 /// The state machines of the kinds that have a state, as data. The server decides; devices show and
 /// ask.

@@ -6,6 +6,7 @@
 #include "rapport/error.hpp"
 #include "rapport/questions.hpp"
 #include "rapport/record.hpp"
+#include "rapport/refusal.hpp"
 
 namespace rapport {
 

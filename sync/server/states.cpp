@@ -416,7 +416,8 @@ void begin_life(Round& round, Changeset& changes, StoredRecord& record) {
 StateDecision judge_as_server(Round& round, Changeset& changes, const Record& subject,
                               std::string_view to) {
     const Lifecycle* lifecycle = changes.lifecycle(*subject.kind);
-    if (!lifecycle) return turned_down("no_lifecycle", "Records of this kind have no states.");
+    if (!lifecycle)
+        return turned_down(refusal(subject.id, {}, "no_lifecycle", {subject.kind->name}));
     TransitionFacts facts;
     facts.subject = &subject;
     facts.now = round.now;
