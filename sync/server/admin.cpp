@@ -27,7 +27,6 @@
 #include "server/auth/access.hpp"
 #include "server/feed.hpp"
 #include "server/scopes.hpp"
-#include "server/views.hpp"
 
 namespace rapport::server::admin {
 
@@ -853,14 +852,12 @@ int show_stats(const Host& host, const Members&, Answer& out) {
 }
 
 int show_views(const Host& host, const Members& in, Answer& out) {
-    if (host.views_folder.empty())
-        throw Error(ErrorCode::invalid_argument, "this store has no place for views");
-    Views views(host.storage, host.views_folder);
+    if (host.views == nullptr) throw Error(ErrorCode::invalid_argument, "this store has no views");
     if (in.flag("update"))
-        while (!stopping(host) && views.step()) {
+        while (!stopping(host) && host.views->step()) {
         }
     out.columns({"tenant", "file", "commit", "feed head"});
-    for (const Views::Place& place : views.places())
+    for (const Views::Place& place : host.views->places())
         out.row({place.tenant, place.path, place.commit, place.head});
     return 0;
 }

@@ -11,6 +11,7 @@
 #include "rapport/environment.hpp"
 #include "server/engine.hpp"
 #include "server/storage.hpp"
+#include "server/views.hpp"
 
 /// What an administrator does to a server. A command is one JSON object; it runs in the server when
 /// one has the store open, else in the program that was asked, through the same function either
@@ -29,8 +30,7 @@ struct Host {
     std::function<void(const std::function<void(Engine&)>& job)> with_engine;
     /// True when the command should end soon; may be null.
     const std::atomic<bool>* stopping = nullptr;
-    /// Where the typed tables of the records are (server/views.hpp); empty = nowhere.
-    std::string views_folder = {};
+    Views* views = nullptr;  ///< of this store; null = it has none
 };
 
 /// Takes one line of the answer, a JSON object without line break, which is one of

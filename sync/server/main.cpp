@@ -83,19 +83,20 @@ int serve(const std::string& path, const http::ListenerOptions& options,
         log::write(log::Level::error, "stopped_to_protect_data", {{"sentence", sentence}});
         std::_Exit(70);
     });
+    Views views(*storage, views_folder(path));
     std::unique_ptr<admin::Socket> socket;
     try {
         const admin::Host host{
             *storage, environment,
             [&](const std::function<void(Engine&)>& job) { service.queue().run(job); }, nullptr,
-            views_folder(path)};
+            &views};
         socket = std::make_unique<admin::Socket>(admin::socket_path(path), host);
     } catch (const Error& error) {
         if (error.code() == ErrorCode::conflict) throw;
         log::write(log::Level::warning, "no_administration_socket", {{"sentence", error.what()}});
     }
-    std::unique_ptr<ViewsFollower> views;
-    if (with_views) views = std::make_unique<ViewsFollower>(*storage, views_folder(path));
+    std::optional<ViewsFollower> follower;
+    if (with_views) follower.emplace(views);
     service.run();
     log::write(log::Level::info, "listening",
                {{"host", options.host}, {"port", service.port()}, {"pid", ::getpid()}});
@@ -106,7 +107,7 @@ int serve(const std::string& path, const http::ListenerOptions& options,
     log::write(log::Level::info, "stopping", {{"signal", signal}});
     socket.reset();
     service.stop(kStopGrace);
-    views.reset();
+    follower.reset();
     log::write(log::Level::info, "stopped");
     return kDone;
 }
@@ -179,9 +180,10 @@ int administer(const std::string& path, const Json& request, bool may_create, cl
         throw Error(ErrorCode::not_found, "there is no store at " + path);
     const auto storage = open_sqlite_storage(path);
     Engine engine(*storage, system_environment());
+    Views views(*storage, views_folder(path));
     const admin::Host host{*storage, system_environment(),
                            [&](const std::function<void(Engine&)>& job) { job(engine); }, nullptr,
-                           views_folder(path)};
+                           &views};
     return admin::run(host, line, print);
 }
 

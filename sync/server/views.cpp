@@ -258,6 +258,14 @@ std::optional<std::uint64_t> position(sqlite::Database& file) {
     return q.unsigned_integer(0);
 }
 
+/// With what SQLite keeps beside it, which must not meet another file of the name.
+void remove_file(const std::string& path) {
+    for (const char* beside : {"", "-wal", "-shm"}) {
+        std::error_code ignored;
+        std::filesystem::remove(path + beside, ignored);
+    }
+}
+
 }  // namespace
 
 Views::Views(Storage& storage, std::string folder)
@@ -281,21 +289,36 @@ std::string Views::path_of(const std::string& tenant) const {
 }
 
 sqlite::Database& Views::file_of(const std::string& tenant) {
+    const std::string path = path_of(tenant);
     auto at = files_.find(tenant);
-    if (at != files_.end()) return at->second;
-    std::error_code failed;
-    std::filesystem::create_directories(folder_, failed);
-    if (failed)
-        throw Error(ErrorCode::storage_failed, "the folder of the views cannot be made",
-                    failed.value());
+    if (std::filesystem::exists(path)) {
+        if (at != files_.end()) return at->second;
+    } else {
+        if (at != files_.end()) files_.erase(at);
+        remove_file(path);
+        std::error_code failed;
+        std::filesystem::create_directories(folder_, failed);
+        if (failed)
+            throw Error(ErrorCode::storage_failed, "the folder of the views cannot be made",
+                        failed.value());
+    }
     // A power cut may take the last steps; their place goes with them.
-    return files_.emplace(tenant, sqlite::Database::open(path_of(tenant), {.full_sync = false}))
-        .first->second;
+    return files_.emplace(tenant, sqlite::Database::open(path, {.full_sync = false})).first->second;
 }
 
 bool Views::step() {
     bool any = false;
-    for (const std::string& tenant : storage_.begin_read()->tenants()) any |= step(tenant);
+    for (const std::string& tenant : storage_.begin_read()->tenants()) {
+        const std::lock_guard lock(mutex_);
+        try {
+            any |= step(tenant);
+        } catch (const Error& error) {
+            if (error.code() != ErrorCode::storage_damaged) throw;
+            files_.erase(tenant);
+            remove_file(path_of(tenant));
+            any = true;
+        }
+    }
     return any;
 }
 
@@ -321,6 +344,7 @@ bool Views::step(const std::string& tenant) {
 }
 
 std::vector<Views::Place> Views::places() {
+    const std::lock_guard lock(mutex_);
     std::vector<Place> places;
     const auto snapshot = storage_.begin_read();
     for (const std::string& tenant : snapshot->tenants()) {
@@ -336,8 +360,7 @@ std::vector<Views::Place> Views::places() {
 
 // ---- the thread
 
-ViewsFollower::ViewsFollower(Storage& storage, const std::string& folder)
-    : views_(storage, folder), thread_([this] { work(); }) {}
+ViewsFollower::ViewsFollower(Views& views) : views_(views), thread_([this] { work(); }) {}
 
 ViewsFollower::~ViewsFollower() {
     {

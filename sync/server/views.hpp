@@ -20,10 +20,10 @@ namespace rapport::server {
 ///
 /// They are apart from the store, so that nobody's query holds up a device and nobody sees
 /// credentials, and hold nothing of their own: each step's place in the feed is in its commit, so
-/// an updater may be killed anywhere, two may work at once, and a file that was deleted or is of
-/// another version is filled anew.
+/// the process may be killed anywhere, and a file that was deleted, is damaged or is of another
+/// version is filled anew.
 ///
-/// Ownership: borrows the storage.  Thread-safety: confined.
+/// Ownership: borrows the storage.  Thread-safety: thread-safe.
 class Views {
 public:
     /// `folder` gets `<tenant>.db`; it is made when it is missing.
@@ -47,16 +47,17 @@ private:
 
     Storage& storage_;
     const std::string folder_;
+    std::mutex mutex_;  // one connection writes a file, whoever asks for a step
     std::map<std::string, sqlite::Database> files_;
 };
 
 /// A thread that keeps the files in step from its construction to its destruction, at most seconds
 /// behind, and gives way to everything else on the machine. What fails is logged and tried again.
 ///
-/// Ownership: borrows the storage.  Thread-safety: thread-safe.
+/// Ownership: borrows the views.  Thread-safety: thread-safe.
 class ViewsFollower {
 public:
-    ViewsFollower(Storage& storage, const std::string& folder);
+    explicit ViewsFollower(Views& views);
     ~ViewsFollower();
     ViewsFollower(const ViewsFollower&) = delete;
     ViewsFollower& operator=(const ViewsFollower&) = delete;
@@ -64,7 +65,7 @@ public:
 private:
     void work();
 
-    Views views_;
+    Views& views_;
     std::mutex mutex_;
     std::condition_variable ending_;
     bool end_ = false;

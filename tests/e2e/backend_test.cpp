@@ -135,8 +135,9 @@ TEST_CASE("the documented queries answer what the feed's lines say") {
     const auto by_theme = ask(week.views, queries[0]);
     CHECK(by_theme.size() == wishes.size());
     for (const auto& [theme, count] : wishes) {
+        const std::string& title = titles[theme];
         const auto row = std::find_if(by_theme.begin(), by_theme.end(),
-                                      [&](const Json& r) { return r["theme"] == titles[theme]; });
+                                      [&](const Json& r) { return r["theme"] == title; });
         REQUIRE(row != by_theme.end());
         CHECK((*row)["wishes"] == count);
         CHECK((*row)["customers"] == customers[theme].size());

@@ -204,7 +204,7 @@ TEST_CASE("departures outlive the record's later changes and stand where they ha
     Record changed = product("A");
     changed.set("name", "Deckel neu");
     centre.write({changed});
-    for (const std::size_t limit : {1, 2, 3, 100}) {
+    for (const std::size_t limit : {1U, 2U, 3U, 100U}) {
         CAPTURE(limit);
         std::vector<std::string> seen;
         for (std::uint64_t after = 0;;) {

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "server_fixture.hpp"
 #include "sqlite/database.hpp"
@@ -229,6 +230,29 @@ TEST_CASE("a file of another version, or one ahead of a restored store, is fille
         CHECK(centre.ask("SELECT count(*) FROM visit") == "0");
         CHECK(centre.ask("SELECT commit_no FROM feed_position") == "1");
     }
+}
+
+TEST_CASE("a file that is deleted or damaged under a running server is filled anew") {
+    Viewed centre;
+    centre.write(product_json("A"));
+    Views views(*centre.storage, centre.views);
+    const auto update = [&] {
+        while (views.step()) {
+        }
+    };
+    update();
+    const std::string path = views.places()[0].path;
+    std::filesystem::remove(path);  // what stands beside it stays
+    update();
+    CHECK(centre.ask("SELECT group_concat(code) FROM product") == "A");
+
+    Views later(*centre.storage, centre.views);
+    std::filesystem::remove(path);
+    std::ofstream(path) << std::string(8192, 'x');
+    while (later.step()) {
+    }
+    CHECK(centre.ask("SELECT group_concat(code) FROM product") == "A");
+    CHECK(centre.ask("PRAGMA integrity_check") == "ok");
 }
 
 TEST_CASE("places say how far each file is") {
