@@ -86,7 +86,8 @@ std::string feed_line(const StoredRecord& stored) {
 
 std::string feed_line(const StoredDeparture& departure) {
     const Kind* kind = kind_numbered(departure.kind);
-    return R"({"event":"departed","kind":)" +
+    const Instant at(TimePoint(Milliseconds(departure.at_ms)));
+    return R"({"event":"departed","received_at":)" + json_text(at.rfc3339()) + R"(,"kind":)" +
            json_text(kind ? kind->name : std::to_string(departure.kind)) + R"(,"id":)" +
            json_text(departure.id.text()) + R"(,"from":)" + json_text(departure.from) +
            R"(,"to":)" + json_text(departure.to) + R"(,"move":)" + std::to_string(departure.move) +

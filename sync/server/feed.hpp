@@ -26,8 +26,8 @@ std::optional<std::uint64_t> commit_of(std::string_view cursor);
 /// the members of the canonical form; a field in conflict also appears in `conflicts` with every
 /// live value, null = cleared. No line break at the end.
 std::string feed_line(const StoredRecord& record);
-/// `{"event":"departed","kind":...,"id":...,"from":...,"to":...,"move":...}`: the record left scope
-/// `from`; an empty `to` says that it went nowhere.
+/// `{"event":"departed","received_at":...,"kind":...,"id":...,"from":...,"to":...,"move":...}`: the
+/// record left scope `from`; an empty `to` says that it went nowhere.
 std::string feed_line(const StoredDeparture& departure);
 /// The values of every field in conflict as one JSON object by field name; empty if there is none.
 std::string conflicts_json(const StoredRecord& record, const Kind& kind);

@@ -200,12 +200,20 @@ constexpr const char* kDeviceColumns =
 constexpr const char* kDepartureColumns =
     "kind, id, move, scope, went_to, position, commit_no, at_ms";
 
+StoredDeparture read_departure(const sqlite::Statement& row) {
+    return {static_cast<std::uint16_t>(row.integer(0)),
+            row.id(1),
+            row.unsigned_integer(2),
+            std::string(row.text(3)),
+            std::string(row.text(4)),
+            row.unsigned_integer(5),
+            row.unsigned_integer(6),
+            row.integer(7)};
+}
+
 std::vector<StoredDeparture> read_departures(sqlite::Statement& q) {
     std::vector<StoredDeparture> departures;
-    while (q.step())
-        departures.push_back({static_cast<std::uint16_t>(q.integer(0)), q.id(1),
-                              q.unsigned_integer(2), std::string(q.text(3)), std::string(q.text(4)),
-                              q.unsigned_integer(5), q.unsigned_integer(6), q.integer(7)});
+    while (q.step()) departures.push_back(read_departure(q));
     return departures;
 }
 
@@ -638,19 +646,17 @@ public:
     }
     std::vector<StoredDeparture> feed_departures(const std::string& tenant, std::uint64_t after,
                                                  std::size_t departures_min) override {
-        auto q = db_.prepare(
-            "SELECT kind, id, move, scope, went_to, position, commit_no FROM departure "
-            "WHERE tenant = ? AND commit_no > ? ORDER BY commit_no, scope, position");
+        auto q = db_.prepare(std::string("SELECT ") + kDepartureColumns +
+                             " FROM departure WHERE tenant = ? AND commit_no > ? "
+                             "ORDER BY commit_no, scope, position");
         q.bind_all(tenant, after);
         std::vector<StoredDeparture> departures;
         while (q.step()) {
-            const std::uint64_t commit = q.unsigned_integer(6);
+            StoredDeparture departure = read_departure(q);
             if (!departures.empty() && departures.size() >= departures_min &&
-                commit != departures.back().commit)
+                departure.commit != departures.back().commit)
                 break;
-            departures.push_back({static_cast<std::uint16_t>(q.integer(0)), q.id(1),
-                                  q.unsigned_integer(2), std::string(q.text(3)),
-                                  std::string(q.text(4)), q.unsigned_integer(5), commit});
+            departures.push_back(std::move(departure));
         }
         return departures;
     }

@@ -49,6 +49,7 @@ struct FedCentre : Centre {
                                       "territory/DE-40",
                                       0,
                                       commit};
+            departure.at_ms = 1234;
             transaction->save("default", departure);
             record.state.scope = departure.to;
             record.state.move = move;
@@ -187,8 +188,9 @@ TEST_CASE("a departure is a line before the record's own, in the commit in which
     centre.depart("A", 1);
     const auto page = centre.page(before, 10);
     REQUIRE(page.size() == 3);
-    CHECK(page[0].dump() == R"({"event":"departed","kind":"product","id":)" + page[1]["id"].dump() +
-                                R"(,"from":"global","to":"territory/DE-40","move":1})");
+    CHECK(page[0].dump() ==
+          R"({"event":"departed","received_at":"1970-01-01T00:00:01.234Z","kind":"product","id":)" +
+              page[1]["id"].dump() + R"(,"from":"global","to":"territory/DE-40","move":1})");
     CHECK(page[1]["fields"]["code"] == "A");
     CHECK(page[1]["scope"] == "territory/DE-40");
     CHECK(commit_of(page[2]["cursor"].get<std::string>()) == before + 1);
