@@ -314,8 +314,17 @@ void stage(sqlite::Database& db, const Incoming& incoming) {
             .bind(2, record.move)
             .run();
     }
+    // A state from before the departure is not shown any more, and what it leaves out may be
+    // overwritten by the time of the checkpoint.
+    const auto forget_staged = [&](const RecordId& id, std::uint64_t move) {
+        auto body = db.prepare("SELECT body FROM staged WHERE record = ?");
+        if (!body.bind(1, id).step() || decode_record(body.blob(0)).move >= move) return;
+        body.reset();
+        db.prepare("DELETE FROM staged WHERE record = ?").bind(1, id).run();
+    };
     const auto depart = [&](const RecordId& id, std::uint16_t kind, std::uint64_t move,
                             const std::string& scope) {
+        forget_staged(id, move);
         db.prepare(
               "INSERT INTO staged_departure(record, kind, move, scope) VALUES(?,?,?,?) "
               "ON CONFLICT(record) DO UPDATE SET move=excluded.move, scope=excluded.scope "

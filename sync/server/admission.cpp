@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "model/hash.hpp"
 #include "model/home.hpp"
 #include "model/questions.hpp"
 #include "model/refusals.hpp"
@@ -79,7 +80,7 @@ StoredVerdict Admission::judge() {
     };
     check_size();
     step([&](const Change& c) { take_in(c); });
-    for (const Redirected& r : redirected_) redirect(*r.home, *r.field, *r.write);
+    for (const Redirected& r : redirected_) redirect(*r.home, *r.field, r.lost, *r.write);
     step([&](const Change& c) { check_references(c); });
     if (refusals_.empty() && !waits_.empty())
         return {waited_too_long() ? Verdict::review : Verdict::later, waits_};
@@ -168,7 +169,7 @@ void Admission::take_in(const Change& change) {
                     at == record->state.fields.end() ? FieldState{} : at->second, write);
         if (refusals_.size() != found) continue;
         if (&home != record && goes_along(*field))
-            redirected_.push_back({&home, field, &write});
+            redirected_.push_back({&home, field, change.id, &write});
         else
             changes_.merge(*record, *field, write, {device_.writer, bundle_.counter});
     }
@@ -176,8 +177,16 @@ void Admission::take_in(const Change& change) {
 
 /// Its author has seen nothing of the other customer, so nothing there leaves; a value that differs
 /// stands beside the other for a person to decide.
-void Admission::redirect(StoredRecord& home, const Field& field, Write write) {
+void Admission::redirect(StoredRecord& home, const Field& field, const RecordId& lost,
+                         Write write) {
     write.over.clear();
+    // A capture id is one for all that was saved together, so here it must say whose field it was.
+    const auto name = [&](CaptureId& capture) {
+        if (!capture.is_none()) capture.file = hash64(lost.raw(), capture.file) | 1;
+    };
+    for (Added& add : write.adds) name(add.capture);
+    for (OverwrittenCapture& own : write.over_own) name(own.capture);
+    for (KnownCapture& folded : write.folded) name(folded.id);
     // Two writes of one bundle that meet in a field need two dots, or the second would be taken for
     // a repetition of the first.
     const bool taken =

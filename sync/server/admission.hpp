@@ -63,7 +63,7 @@ private:
     /// May the device change or name the record? If not, `record` and `field` get the reason.
     bool admit(const StoredRecord& target, const RecordId& record, std::string_view field,
                std::vector<std::string> parameters = {});
-    void redirect(StoredRecord& home, const Field& field, Write write);
+    void redirect(StoredRecord& home, const Field& field, const RecordId& lost, Write write);
     RecordId customer_of(const StoredRecord& record);
     void check_home(const Change& change);
     void check_whole(const Change& change);
@@ -90,6 +90,7 @@ private:
     struct Redirected {
         StoredRecord* home;
         const Field* field;
+        RecordId lost;
         const Write* write;
     };
     std::vector<Redirected> redirected_;  ///< of customers that were merged into another

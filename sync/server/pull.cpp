@@ -9,6 +9,7 @@
 
 #include "model/archive.hpp"
 #include "model/hash.hpp"
+#include "server/changeset.hpp"
 #include "server/scopes.hpp"
 
 namespace rapport::server {
@@ -262,8 +263,10 @@ private:
             ++looked_at_;
             return true;
         }
+        const bool whole = redirects(stored);
         std::string encoded = encode_record(*visible, [&](std::uint16_t field, const LiveValue& l) {
-            return l.dot.writer == device_.writer && was_carried(visible->id, field, l.dot);
+            return !whole && l.dot.writer == device_.writer &&
+                   was_carried(visible->id, field, l.dot);
         });
         // A record larger than a page travels alone.
         full_ = !page_.records.empty() && bytes_ + encoded.size() > round_.limits.reply_bytes_max;
@@ -274,6 +277,13 @@ private:
         for (const auto& [number, field] : visible->fields)
             for (const LiveValue& l : field.live) writers_.insert(l.dot.writer);
         return true;
+    }
+
+    /// A merged customer: on the device a later write may have replaced an earlier one that is
+    /// still here, because the later one went to the other customer.
+    static bool redirects(const StoredRecord& stored) {
+        return kind_numbered(stored.state.kind)->home == Home::territory &&
+               shown_text(stored, "state") == "merged";
     }
 
     bool was_carried(const RecordId& record, std::uint16_t field, Dot dot) const {

@@ -126,6 +126,55 @@ TEST_CASE("a sync without its server loses nothing, and the next one brings ever
     CHECK(phone.exported({"--unsent"}).empty());
 }
 
+TEST_CASE("a customer goes to another rep with unsent work on it, and its author sees where") {
+    Centre centre;
+    const Device north = centre.rep("north"), south = centre.rep("south", "R23", "DE-40");
+    const std::string customer = north.customer("Molkerei Mork");
+    const std::string leak = north.complaint(customer, "Deckel undicht");
+    const std::string stays = north.customer("Molkerei Bleibt");
+    north.synced();
+    south.synced();
+    north.set(leak, {"description=zwei Paletten"});
+    const std::string visit = north
+                                  .add({"visit", "customer_id=" + customer, "type=visit",
+                                        "started_at=2026-03-02T09:00:00+01:00"})
+                                  .at(0);
+
+    centre.server.administered({"handover", "--customer", customer, "--to", "territory/DE-40"});
+    north.synced();
+    south.synced();
+    CHECK(south.shown(leak)["fields"]["description"] == "zwei Paletten");
+    CHECK(south.shown(visit)["scope"] == "territory/DE-40");
+    const auto feed = centre.server.feed(centre.server.feed_key());
+    for (const std::string& id : {customer, leak, visit}) {
+        CAPTURE(id);
+        CHECK_FALSE(north.knows(id));
+        CHECK(feed.at(id)["scope"] == "territory/DE-40");
+        const auto departed =
+            Json::parse(north.output("departed", {"--format", "json"})).get<std::vector<Json>>();
+        const Json* line = find(departed, "id", id);
+        REQUIRE(line);
+        CHECK((*line)["scope"] == "territory/DE-40");
+    }
+    CHECK(north.knows(stays));
+    CHECK(north.unsent() == 0);
+    CHECK(north.status()["departed"] == 3);
+    CHECK(ids_of(north.list("complaint")).empty());
+
+    // The same without a running server, and all of a territory.
+    CHECK(centre.server.stop().exit == 0);
+    centre.server.administered(
+        {"handover", "--from", "territory/DE-40", "--to", "territory/DE-50"});
+    centre.server.start();
+    north.synced();
+    south.synced();
+    CHECK(north.shown(visit)["fields"]["started_at"] == "2026-03-02T09:00:00.000+01:00");
+    CHECK(north.status()["departed"] == 0);
+    CHECK_FALSE(south.knows(customer));
+    CHECK(centre.server.administer({"handover", "--customer", "4711", "--to", "territory/DE-40"})
+              .exit == 2);
+}
+
 TEST_CASE("two devices of one rep edit one complaint and no word is lost") {
     const Centre centre;
     const Device phone = centre.rep("phone"), tablet = centre.rep("tablet");

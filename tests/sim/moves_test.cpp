@@ -395,7 +395,7 @@ RecordId root_of(World& world, const RecordId& id) {
 TEST_CASE("every later edit of a merged customer goes to the one it was merged into") {
     Territories world;
     Device& north = world.north;
-    Device& office = world.device("M1", Role::mgr, {"territory/*"});
+    Device& office = world.device("M1", Role::mgr, {kNorth});
     const Id<Customer> lost = world.customer;
     Customer other;
     other.name = "Molkerei Nord GmbH";
@@ -427,6 +427,20 @@ TEST_CASE("every later edit of a merged customer goes to the one it was merged i
     expect(north.store->resolve(north.store->conflicts()[0].id, Keep::mine));
     world.settle();
     CHECK(live(world, kept, "phone") == std::set<std::string>{"+492421555"});
+
+    // One edit before the merge and one after it, in one request.
+    const Id<Customer> third = world.World::customer(office, "Molkerei West");
+    world.settle();
+    expect(office.edit(third).set(&Customer::phone, "+49201001").save());
+    merge_customers(office, third, kept);
+    Bundling later = office.store->bundle();  // of two records, so that it joins no earlier one
+    later.change(office.edit(third).set(&Customer::phone, "+49201002"));
+    later.change(office.edit(kept).set(&Customer::email, "post@nord.example"));
+    expect(later.save());
+    world.settle();
+    CHECK(live(world, third, "phone") == std::set<std::string>{"+49201001"});
+    CHECK(live(world, kept, "phone") == std::set<std::string>{"+492421555", "+49201002"});
+    CHECK(office.read(third).phone == "+49201001");
 
     // Again and again, and with both in one bundle.
     expect(north.edit(lost).set(&Customer::website, "https://a.example").save());

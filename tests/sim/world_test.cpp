@@ -277,6 +277,25 @@ public:
         return live;
     }
 
+    // The same if only these tokens had arrived, whatever field they were captured in.
+    std::set<std::string> live_of(const std::set<std::string>& arrived) const {
+        std::set<std::string> live = arrived;
+        for (const auto& [token, seen] : seen_)
+            if (arrived.contains(token))
+                for (const std::string& each : seen) live.erase(each);
+        return live;
+    }
+    // Tokens that no other token's author had seen, and which are in none of these sets.
+    std::set<std::string> lost(const std::set<std::string>& arrived,
+                               const std::set<std::string>& unsent) const {
+        std::set<std::string> lost;
+        for (const auto& [token, seen] : seen_)
+            if (!arrived.contains(token) && !unsent.contains(token)) lost.insert(token);
+        for (const auto& [token, seen] : seen_)
+            for (const std::string& each : seen) lost.erase(each);
+        return lost;
+    }
+
 private:
     int count_ = 0;
     std::map<std::string, std::set<std::string>> seen_;
@@ -351,7 +370,144 @@ void random_history(std::uint64_t seed, std::map<std::string, int>& struck) {
     for (Device* device : devices) CHECK(device->store->check().empty());
 }
 
+// Texts of a field at the centre: those that are live, and those that were.
+std::pair<std::set<std::string>, std::set<std::string>> texts_of(World& world, const RecordId& id,
+                                                                 const Field& field) {
+    std::set<std::string> live, all;
+    const RecordState state = world.server_state(id);
+    if (const auto it = state.fields.find(field.number); it != state.fields.end())
+        for (const LiveValue& l : it->second.live) live.insert(*l.value.text());
+    all = live;
+    for (const server::HistoryLine& line : world.storage().begin_read()->history("default", id))
+        if (line.field == field.number) all.insert(*line.value.value.text());
+    return {live, all};
+}
+
+std::set<std::string> unsent_texts(Device& device, const RecordId& id, const Field& field) {
+    std::set<std::string> texts;
+    const Store::Core::Reading reading(device.store->core());
+    if (const auto loaded = load(reading.db, id))
+        for (const PendingChange& change : loaded->pending)
+            if (const Write* write = change.write_of(field.number))
+                for (const Added& add : write->adds) texts.insert(*add.value.text());
+    return texts;
+}
+
+// Two territories, customers that go to and fro and may become one, and edits by whoever shows
+// them.
+void moving_history(std::uint64_t seed, std::map<std::string, int>& struck) {
+    CAPTURE(seed);
+    std::mt19937_64 draw(seed);
+    const auto rate = [&] { return draw() % 2 ? 0.0 : static_cast<double>(draw() % 40) / 100.0; };
+    WorldOptions options;
+    options.seed = seed;
+    options.faults = {rate(), rate(), rate(), rate(), rate()};
+    if (draw() % 2) options.limits.reply_records_max = 1 + static_cast<std::uint32_t>(draw() % 4);
+    World world(options);
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    Device& south = world.device("R23", Role::rep, {"territory/DE-40"});
+    Device& office = world.device("M1", Role::mgr, {"territory/*"});
+    const std::vector<Device*> devices{&phone, &tablet, &south, &office};
+    for (Device* device : devices)
+        device->environment.skew_ms = static_cast<std::int64_t>(draw() % 600'000) - 300'000;
+    const std::vector<Id<Customer>> customers{world.customer(phone, "A"),
+                                              world.customer(tablet, "B")};
+    std::vector<Id<Complaint>> complaints{phone.capture(a_complaint(customers[0])),
+                                          tablet.capture(a_complaint(customers[1]))};
+    world.settle();
+
+    const bool merges = draw() % 2;
+    bool merged = false;
+    Oracle oracle;
+    const Kind& kind = kind_of<Customer>();
+    for (int i = 0; i < 80; ++i) {
+        if (world.chance(3) != 0) {
+            world.step();
+            continue;
+        }
+        if (world.chance(6) == 0) {
+            const char* to = world.chance(2) ? "territory/DE-40" : "territory/DE-50";
+            if (!world.engine().begin("default", {customers[world.chance(2)], {}, to}))
+                ++struck["hand-over"];
+            if (world.chance(8) == 0) world.restart_server();
+            continue;
+        }
+        if (merges && !merged && i > 30 && office.store->find(customers[0]) &&
+            office.store->find(customers[1])) {
+            expect(office.store->request_state(customers[0], "merged", "",
+                                               {{"merged_into", customers[1].text()}}));
+            merged = true;
+            ++struck["merge"];
+            continue;
+        }
+        Device& device = *devices[world.chance(devices.size())];
+        if (world.chance(20) == 0) device.restart();
+        std::vector<RecordEdit> edits;
+        for (std::size_t which = 0; which < customers.size(); ++which) {
+            if (world.chance(2) || !device.store->find(customers[which])) continue;
+            RecordEdit edit{&kind, customers[which], false, {}, {}};
+            for (const char* name : {"legal_name", "remarks"}) {
+                if (world.chance(2)) continue;
+                const Field* field = kind.field(name);
+                const Content screen = seen_by_edit(device, customers[which], *field);
+                edit.fields.push_back(
+                    {field,
+                     FieldEdit::Op::set,
+                     {{"", Value(oracle.write(std::to_string(which) + name, screen))}}});
+            }
+            if (!edit.fields.empty()) edits.push_back(edit);
+        }
+        if (!edits.empty()) expect(device.store->commit(edits));
+        if (world.chance(6) == 0 && device.store->find(customers[0])) {
+            complaints.push_back(device.capture(a_complaint(customers[0])));
+            if (&device == &office) complaints.pop_back();  // a manager reports none
+        }
+    }
+    world.heal_and_settle();
+    check_converged(world);
+
+    std::set<std::string> arrived, live, unsent;
+    for (const char* name : {"legal_name", "remarks"})
+        for (const Id<Customer>& customer : customers) {
+            const auto [shown, known] = texts_of(world, customer, *kind.field(name));
+            live.insert(shown.begin(), shown.end());
+            arrived.insert(known.begin(), known.end());
+            for (Device* device : devices)
+                unsent.merge(unsent_texts(*device, customer, *kind.field(name)));
+        }
+    CHECK(oracle.lost(arrived, unsent) == std::set<std::string>{});
+    const std::set<std::string> expected = oracle.live_of(arrived);
+    for (const std::string& token : expected) CHECK_MESSAGE(live.contains(token), token);
+    // What was written before a merge stays where it is, also when it was written over after it.
+    for (const std::string& token : live)
+        CHECK_MESSAGE((expected.contains(token) || (merged && token[0] == '0')), token);
+    struck["waits for a person"] += static_cast<int>(unsent.size());
+
+    for (const Id<Complaint>& complaint : complaints) {
+        const auto stored = world.storage().begin_read()->record("default", complaint);
+        if (!stored) continue;  // it waits on its device
+        const RecordId home =
+            world.storage().begin_read()->record("default", stored->root)->state.id;
+        CHECK(stored->state.scope == world.server_state(home).scope);
+    }
+    CHECK(world.storage().begin_read()->open_moves("default").empty());
+    for (Device* device : devices) CHECK(device->store->check().empty());
+}
+
 }  // namespace
+
+TEST_CASE("no word is lost while customers move, merge and are edited by whoever shows them") {
+    const char* wanted = std::getenv("RAPPORT_SEEDS");
+    const std::uint64_t seeds = wanted ? std::strtoull(wanted, nullptr, 10) : 30;
+    const char* first = std::getenv("RAPPORT_FIRST_SEED");
+    const std::uint64_t from = first ? std::strtoull(first, nullptr, 10) : 1;
+    std::map<std::string, int> struck;
+    for (std::uint64_t seed = from; seed < from + seeds; ++seed) moving_history(seed, struck);
+    for (const auto& [what, times] : struck) MESSAGE(what, ": ", times);
+    if (seeds >= 30)
+        for (const char* what : {"hand-over", "merge", "waits for a person"})
+            CHECK_MESSAGE(struck[what] > 0, what);
+}
 
 TEST_CASE("devices converge and no word is lost under lost, cut, repeated and late messages") {
     const char* wanted = std::getenv("RAPPORT_SEEDS");
