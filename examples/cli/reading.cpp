@@ -293,7 +293,13 @@ int show(const ShowOptions& options) {
     const Store store = open_store(options.file, true);
     const RecordId id = id_called(store, options.id);
     const auto record = store.find(id);
-    if (!record) throw Failure(kRefused, "no record in this file has the id " + id.text());
+    if (!record) {
+        for (const Departed& d : store.departed(SIZE_MAX))
+            if (d.id == id)
+                throw Failure(kRefused, "the " + d.kind->name + " left this device's territories" +
+                                            (d.scope.empty() ? "" : " and is in " + d.scope));
+        throw Failure(kRefused, "no record in this file has the id " + id.text());
+    }
     const RecordStatus status = store.status(id);
     const std::vector<Conflict> open = conflicts_of(store, id);
     const std::vector<Child> children = children_of(store, *record);

@@ -8,6 +8,7 @@
 
 #include "protocol/messages.hpp"
 #include "rapport/environment.hpp"
+#include "server/round.hpp"
 #include "server/storage.hpp"
 
 namespace rapport::server {
@@ -21,7 +22,7 @@ class Engine {
 public:
     /// A device whose cursor is older than the horizon gets everything anew.
     Engine(Storage& storage, Environment& environment, Limits limits = {},
-           std::int64_t horizon_days = 180);
+           std::int64_t horizon_days = kHorizonDays);
 
     /// One sync request of an authenticated device: the writer its credential names, and the plain
     /// archive.
@@ -61,7 +62,7 @@ public:
     /// Returns why not; nullopt: it has begun.
     std::optional<Refusal> begin(const std::string& tenant, const HandOver& hand_over);
     /// One commit of bounded size of what is still to be moved, here or since before the engine was
-    /// made. Returns how many records it looked at; 0: nothing is left.
+    /// made. Returns how many records it looked at, at least 1; 0: nothing was left.
     std::size_t carry_on();
     /// Admits a bundle in review with the authority of the office. `applied` and `refused` are its
     /// final verdict, told to its device with its next syncs; `later`: what it needs has still not

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/moves.hpp"
 
+#include <algorithm>
 #include <optional>
 
 #include "model/refusals.hpp"
@@ -151,19 +152,22 @@ std::optional<Refusal> Engine::begin(const std::string& tenant, const HandOver& 
 
 std::size_t Engine::carry_on() {
     if (!moves_open_) return 0;
+    moves_open_ = false;
     const auto tx = storage_.begin_write();
     Round round(*tx, environment_, limits_);
     std::size_t looked_at = 0;
     for (const std::string& tenant : tx->tenants()) {
+        if (tx->open_moves(tenant).empty()) continue;
+        moves_open_ = true;
+        if (looked_at >= kMovedRecordsMax) break;
         Changeset changes(round, tenant, bundle_name(kServerWriter, round.tick()), kServerName);
         looked_at += continue_moves(round, changes, kMovedRecordsMax - looked_at);
         changes.save();
-        if (looked_at >= kMovedRecordsMax) break;
     }
+    if (!moves_open_) return 0;
     tx->save_last_stamp(round.clock.last());
     tx->commit();
-    moves_open_ = looked_at > 0;
-    return looked_at;
+    return std::max<std::size_t>(looked_at, 1);
 }
 
 }  // namespace rapport::server

@@ -156,6 +156,7 @@ TEST_CASE("a customer goes to another rep with unsent work on it, and its author
         REQUIRE(line);
         CHECK((*line)["scope"] == "territory/DE-40");
     }
+    CHECK(has(north.run("show", {leak}).err, "territory/DE-40"));
     CHECK(north.knows(stays));
     CHECK(north.unsent() == 0);
     CHECK(north.status()["departed"] == 3);
