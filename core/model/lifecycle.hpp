@@ -8,7 +8,6 @@
 #include <string_view>
 #include <vector>
 
-#include "rapport/error.hpp"
 #include "rapport/record.hpp"
 #include "rapport/refusal.hpp"
 

@@ -3,7 +3,6 @@
 
 #include <vector>
 
-#include "rapport/error.hpp"
 #include "rapport/questions.hpp"
 #include "rapport/record.hpp"
 #include "rapport/refusal.hpp"

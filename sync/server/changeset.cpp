@@ -220,15 +220,12 @@ std::vector<StoredRecord*> Changeset::about(const RecordId& subject, const Kind&
     return found;
 }
 
-std::vector<StoredRecord*> Changeset::linked_to(const RecordId& theme) {
-    return linked_to(theme, {});
-}
-
 std::vector<StoredRecord*> Changeset::linked_to(const RecordId& theme, const RecordId& customer) {
-    for (const RecordId& id : round_.tx.linking_to(tenant_, theme, customer)) find(id);
+    for (const RecordId& id : round_.tx.linking_to(tenant_, theme, customer, {}, SIZE_MAX >> 1U))
+        find(id);
     std::vector<StoredRecord*> found;
     for (auto& [id, h] : held_) {
-        if (!customer.is_nil() && h.record.root != customer) continue;
+        if (h.record.root != customer) continue;
         const std::vector<RecordId> links = references(shown(h.record, kLinks));
         if (std::find(links.begin(), links.end(), theme) != links.end()) found.push_back(&h.record);
     }

@@ -58,9 +58,7 @@ public:
     const Lifecycle* lifecycle(const Kind& kind);
     /// Records of a kind whose `subject_id` is `subject`.
     std::vector<StoredRecord*> about(const RecordId& subject, const Kind& kind);
-    /// Records that name `theme` among their `theme_ids`.
-    std::vector<StoredRecord*> linked_to(const RecordId& theme);
-    /// The same of one customer alone.
+    /// Records of a customer that name `theme` among their `theme_ids`.
     std::vector<StoredRecord*> linked_to(const RecordId& theme, const RecordId& customer);
     /// A record of the kind other than `except` that has this id in another system.
     std::optional<RecordId> other_holder(const Kind& kind, const RecordId& except,

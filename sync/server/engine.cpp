@@ -332,7 +332,7 @@ std::vector<Engine::Answer> Engine::sync(const std::vector<Call>& calls) {
     }
     if (round.clock.last() != stamp_before) tx->save_last_stamp(round.clock.last());
     tx->commit();
-    moves_open_ |= round.moves_open;
+    work_open_ |= round.work_open;
     return answers;
 }
 

@@ -61,8 +61,9 @@ public:
     };
     /// Returns why not; nullopt: it has begun.
     std::optional<Refusal> begin(const std::string& tenant, const HandOver& hand_over);
-    /// One commit of bounded size of what is still to be moved, here or since before the engine was
-    /// made. Returns how many records it looked at, at least 1; 0: nothing was left.
+    /// One commit of bounded size of what is still to be moved or told of a decision, here or since
+    /// before the engine was made. Returns how many records it looked at, at least 1; 0: nothing
+    /// was left.
     std::size_t carry_on();
     /// Admits a bundle in review with the authority of the office. `applied` and `refused` are its
     /// final verdict, told to its device with its next syncs; `later`: what it needs has still not
@@ -79,7 +80,7 @@ private:
     Environment& environment_;
     Limits limits_;
     std::int64_t horizon_days_;
-    bool moves_open_ = true;  ///< until storage was asked
+    bool work_open_ = true;  ///< until storage was asked
 };
 
 /// Enrolment: redeems a code for a device. The device draws the credential itself and sends it; a

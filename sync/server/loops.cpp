@@ -10,8 +10,6 @@
 namespace rapport::server {
 namespace {
 
-constexpr int kMergesMax = 1000;  // one after the other; merges form no circle
-
 const Kind& loop_tasks() { return rapport::kind_of<LoopTask>(); }
 
 RecordId id_of(const Changeset& changes, const RecordId& subject, std::int64_t decision,
@@ -32,12 +30,7 @@ void cancel(Round& round, Changeset& changes, StoredRecord& task) {
 
 StoredRecord* customer_of(Changeset& changes, const StoredRecord& record) {
     StoredRecord* customer = changes.find(record.root);
-    for (int merges = 0; customer && merges < kMergesMax; ++merges) {
-        StoredRecord* into = changes.find(shown_reference(*customer, "merged_into"));
-        if (!into || shown_text(*customer, "state") != "merged") break;
-        customer = into;
-    }
-    return customer;
+    return customer ? &changes.standing(*customer) : nullptr;
 }
 
 std::string rep_for(Round& round, const std::string& tenant, std::string_view scope,

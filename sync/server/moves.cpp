@@ -9,7 +9,9 @@
 #include "rapport/error.hpp"
 #include "server/admission.hpp"
 #include "server/engine.hpp"
+#include "server/loops.hpp"
 #include "server/scopes.hpp"
+#include "server/states.hpp"
 
 namespace rapport::server {
 namespace {
@@ -27,10 +29,12 @@ void settle(Round& round, Changeset& changes, StoredRecord& record, const Stored
     const std::string from = record.state.scope;
     record.root = home.state.id;
     record.state.scope = home.state.scope;
-    if (from != record.state.scope)
+    if (from != record.state.scope) {
         changes.depart(record, from);
-    else
+        readdress(round, changes, record);
+    } else {
         round.tx.save_root(changes.tenant(), record.state.id, record.root);
+    }
 }
 
 /// True when nothing that hangs on the customer is left.
@@ -69,7 +73,7 @@ std::size_t pick_customers(Round& round, Changeset& changes, const OpenMove& mov
 
 void let_follow(Round& round, const std::string& tenant, const RecordId& customer) {
     round.tx.save(tenant, OpenMove{customer, {}, {}, {}});
-    round.moves_open = true;
+    round.work_open = true;
 }
 
 void hand_over(Round& round, Changeset& changes, StoredRecord& customer, const std::string& to) {
@@ -129,7 +133,7 @@ std::optional<Refusal> begin_of_territory(Round& round, const std::string& tenan
         if (move.customer.is_nil() && (move.from == wanted.to || move.to == wanted.from))
             return refusal({}, "to", "under_way", {move.from, move.to});
     round.tx.save(tenant, OpenMove{{}, wanted.from, wanted.to, {}});
-    round.moves_open = true;
+    round.work_open = true;
     return std::nullopt;
 }
 
@@ -146,25 +150,26 @@ std::optional<Refusal> Engine::begin(const std::string& tenant, const HandOver& 
     changes.save();
     tx->save_last_stamp(round.clock.last());
     tx->commit();
-    moves_open_ |= round.moves_open;
+    work_open_ |= round.work_open;
     return std::nullopt;
 }
 
 std::size_t Engine::carry_on() {
-    if (!moves_open_) return 0;
-    moves_open_ = false;
+    if (!work_open_) return 0;
+    work_open_ = false;
     const auto tx = storage_.begin_write();
     Round round(*tx, environment_, limits_);
     std::size_t looked_at = 0;
     for (const std::string& tenant : tx->tenants()) {
-        if (tx->open_moves(tenant).empty()) continue;
-        moves_open_ = true;
+        if (tx->open_moves(tenant).empty() && tx->open_decisions(tenant).empty()) continue;
+        work_open_ = true;
         if (looked_at >= kMovedRecordsMax) break;
         Changeset changes(round, tenant, bundle_name(kServerWriter, round.tick()), kServerName);
         looked_at += continue_moves(round, changes, kMovedRecordsMax - looked_at);
+        if (looked_at < kMovedRecordsMax) looked_at += continue_decisions(round, changes);
         changes.save();
     }
-    if (!moves_open_) return 0;
+    if (!work_open_) return 0;
     tx->save_last_stamp(round.clock.last());
     tx->commit();
     return std::max<std::size_t>(looked_at, 1);

@@ -40,7 +40,7 @@ struct Round {
     const std::int64_t horizon_days;
     HybridClock clock;
     Instant now;
-    bool moves_open = false;  ///< this commit leaves records that still follow a customer
+    bool work_open = false;  ///< this commit leaves records for Engine::carry_on()
 
 private:
     std::map<std::uint64_t, std::string> names_;

@@ -59,6 +59,9 @@ CREATE TABLE link (
     tenant TEXT NOT NULL, target BLOB NOT NULL, origin BLOB NOT NULL,
     PRIMARY KEY (tenant, target, origin)) STRICT, WITHOUT ROWID;
 CREATE INDEX link_origin ON link (tenant, origin);
+CREATE TABLE open_decision (
+    tenant TEXT NOT NULL, theme BLOB NOT NULL, after BLOB NOT NULL,
+    PRIMARY KEY (tenant, theme)) STRICT, WITHOUT ROWID;
 CREATE TABLE external_id (
     tenant TEXT NOT NULL, kind INTEGER NOT NULL, system TEXT NOT NULL, id TEXT NOT NULL, record BLOB NOT NULL,
     PRIMARY KEY (tenant, kind, system, id)) STRICT, WITHOUT ROWID;
@@ -530,15 +533,17 @@ public:
         return ids(q);
     }
     std::vector<RecordId> linking_to(const std::string& tenant, const RecordId& target,
-                                     const RecordId& root) override {
+                                     const RecordId& root, const RecordId& after,
+                                     std::size_t limit) override {
         auto q = db_.prepare(
-            root.is_nil()
-                ? "SELECT origin FROM link WHERE tenant = ? AND target = ? ORDER BY origin"
-                : "SELECT origin FROM link CROSS JOIN record ON record.tenant = link.tenant AND "
-                  "record.id = link.origin WHERE link.tenant = ?1 AND link.target = ?2 AND "
-                  "record.root = ?3 ORDER BY origin");
-        q.bind_all(tenant, target);
-        if (!root.is_nil()) q.bind(3, root);
+            root.is_nil() ? "SELECT origin FROM link WHERE tenant = ?1 AND target = ?2 AND "
+                            "origin > ?3 ORDER BY origin LIMIT ?4"
+                          : "SELECT origin FROM link CROSS JOIN record ON record.tenant = "
+                            "link.tenant AND record.id = link.origin WHERE link.tenant = ?1 AND "
+                            "link.target = ?2 AND origin > ?3 AND record.root = ?5 "
+                            "ORDER BY origin LIMIT ?4");
+        q.bind_all(tenant, target, after, static_cast<std::int64_t>(limit));
+        if (!root.is_nil()) q.bind(5, root);
         return ids(q);
     }
     void save_links(const std::string& tenant, const RecordId& from,
@@ -576,6 +581,24 @@ public:
             "INSERT INTO number (tenant, sequence, last) VALUES (?, ?, 1) "
             "ON CONFLICT (tenant, sequence) DO UPDATE SET last = last + 1 RETURNING last");
         return only(q.bind_all(tenant, sequence));
+    }
+    std::vector<OpenDecision> open_decisions(const std::string& tenant) override {
+        auto q =
+            db_.prepare("SELECT theme, after FROM open_decision WHERE tenant = ? ORDER BY theme");
+        q.bind_all(tenant);
+        std::vector<OpenDecision> open;
+        while (q.step()) open.push_back({q.id(0), q.id(1)});
+        return open;
+    }
+    void save(const std::string& tenant, const OpenDecision& d) override {
+        db_.prepare("INSERT OR REPLACE INTO open_decision (tenant, theme, after) VALUES (?, ?, ?)")
+            .bind_all(tenant, d.theme, d.after)
+            .run();
+    }
+    void remove(const std::string& tenant, const OpenDecision& d) override {
+        db_.prepare("DELETE FROM open_decision WHERE tenant = ? AND theme = ?")
+            .bind_all(tenant, d.theme)
+            .run();
     }
     void append(const std::string& tenant, const HistoryLine& line) override {
         const LiveValue& v = line.value;

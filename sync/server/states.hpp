@@ -23,6 +23,10 @@ void judge_new(Round& round, Changeset& changes, const Device& device, StoredRec
 /// and one whose customer was told is told.
 void record_changed(Round& round, Changeset& changes, StoredRecord& record);
 
+/// Gives the next wishes of one open decision of the tenant what it means for them; the caller
+/// saves the changes. Returns how many it looked at; 0: no decision is open.
+std::size_t continue_decisions(Round& round, Changeset& changes);
+
 /// Judges a StateRequest that has no verdict yet, writes the verdict on it and, if it is accepted,
 /// changes its subject and what follows from that: a StatusEvent, times, the wishes behind a
 /// decided theme, LoopTasks for the customers to tell, a task with a question for the rep. A

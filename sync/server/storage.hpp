@@ -110,6 +110,12 @@ struct HistoryLine {
     std::string left_by;  ///< `<writer>.<counter>`
 };
 
+/// A decided or merged theme whose wishes are more than one commit takes.
+struct OpenDecision {
+    RecordId theme;
+    RecordId after;  ///< wishes up to this id have it already
+};
+
 struct Invitation {
     std::string code_hash, tenant, rep;
     Role role = Role::rep;
@@ -208,9 +214,10 @@ public:
     /// All records of a kind: for kinds of which a company has few.
     virtual std::vector<RecordId> of_kind(const std::string& tenant, std::uint16_t kind) = 0;
     /// Records that link to `target` in a set or register the engine registered with save_links;
-    /// with a `root` only those that hang on it.
+    /// with a `root` only those that hang on it. By id, after one.
     virtual std::vector<RecordId> linking_to(const std::string& tenant, const RecordId& target,
-                                             const RecordId& root = {}) = 0;
+                                             const RecordId& root, const RecordId& after,
+                                             std::size_t limit) = 0;
     virtual void save_links(const std::string& tenant, const RecordId& from,
                             const std::vector<RecordId>& targets) = 0;
     virtual std::optional<RecordId> by_external_id(const std::string& tenant, std::uint16_t kind,
@@ -221,6 +228,10 @@ public:
                                    const std::vector<std::pair<std::string, std::string>>& ids) = 0;
     /// Next value of a named sequence of the tenant, from 1.
     virtual std::uint64_t next_number(const std::string& tenant, const std::string& sequence) = 0;
+    virtual std::vector<OpenDecision> open_decisions(const std::string& tenant) = 0;
+    /// In place of one of the same theme.
+    virtual void save(const std::string& tenant, const OpenDecision& decision) = 0;
+    virtual void remove(const std::string& tenant, const OpenDecision& decision) = 0;
     virtual void append(const std::string& tenant, const HistoryLine& line) = 0;
     virtual std::vector<HistoryLine> history(const std::string& tenant, const RecordId& record) = 0;
 

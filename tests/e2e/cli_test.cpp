@@ -275,6 +275,15 @@ TEST_CASE("usage errors exit with 2 and say what was expected") {
     }
 }
 
+TEST_CASE("a record is shown with what it may become next") {
+    const Device device;
+    const std::string id = device.complaint();
+    CHECK(device.shown(id)["next"] == json::array({"withdrawn"}));
+    CHECK(has(device.run({"show", device.file, id}).out, "withdrawn (with a reason)"));
+    CHECK(device.run({"request", device.file, id, "withdrawn", "--reason", "Irrtum"}).exit == 0);
+    CHECK(device.shown(id)["next"] == json::array());
+}
+
 TEST_CASE("every command explains itself") {
     const Outcome all = rapport_command({"--help"});
     CHECK(all.exit == 0);

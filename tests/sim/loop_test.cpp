@@ -284,6 +284,48 @@ TEST_CASE_FIXTURE(Company,
     for (const std::string& difference : differences()) FAIL_CHECK(difference);
 }
 
+TEST_CASE_FIXTURE(Company, "a theme behind which many wishes stand is decided in bounded commits") {
+    const auto customer = World::customer(phone);
+    std::vector<Id<ProductWish>> wishes;
+    Bundling bundle = phone.store->bundle();
+    for (int i = 0; i < 450; ++i)
+        wishes.push_back(bundle.add(made<ProductWish>([&](ProductWish& r) {
+            r.customer_id = customer;
+            r.need = "Ein Liter";
+            r.importance = Importance::nice;
+        })));
+    expect(bundle.save());
+    settle();
+    const auto bags = theme("Nachfüllbeutel");
+    Bundling links = product.store->bundle();
+    for (const auto& w : wishes) links.change(product.edit(w).add(&ProductWish::theme_ids, bags));
+    expect(links.save());
+    std::sort(wishes.begin(), wishes.end());
+    wishes = {wishes[0], wishes[250], wishes[449]};  // one for each commit
+    for (const auto& w : wishes) ask(product, w, "triaged");
+    settle();
+    const auto decided = [&] {
+        return std::count_if(wishes.begin(), wishes.end(), [&](const auto& w) {
+            return show(server_state(w)).value("state") == Value("decided");
+        });
+    };
+    CHECK(decided() == 0);
+    ask(product, bags, "planned", {{"decision_text_for_customer", "Kommt im Herbst."}});
+    product.session->begin();
+    const auto answer = engine().sync({product.writer, product.session->next_request()});
+    REQUIRE(answer.error_code.empty());
+    CHECK(decided() == 1);
+    CHECK(engine().carry_on() == 200);
+    CHECK(decided() == 2);
+    CHECK(engine().carry_on() == 50);
+    CHECK(decided() == 3);
+    CHECK(engine().carry_on() == 0);
+    settle();
+    CHECK(tasks_about(phone, bags).size() == 1);
+    CHECK(storage().begin_read()->open_decisions("default").empty());
+    for (const std::string& difference : differences()) FAIL_CHECK(difference);
+}
+
 TEST_CASE_FIXTURE(
     Company, "a question about a wish comes back as a task, and the note that answers it ends it") {
     const auto id = wish(phone, World::customer(phone));

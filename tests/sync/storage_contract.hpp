@@ -64,6 +64,10 @@ inline void writing(Storage& storage, const std::function<void(Transaction&)>& w
     tx->commit();
 }
 
+inline std::vector<RecordId> linking(Transaction& tx, const std::string& tenant, unsigned target) {
+    return tx.linking_to(tenant, id_of(target), {}, {}, 1000);
+}
+
 struct Fixture {
     StorageUnderTest place;
     std::unique_ptr<Storage> storage = place.open();
@@ -397,7 +401,7 @@ TEST_CASE_FIXTURE(Fixture, "two tenants with the same ids, scopes and names shar
     CHECK(tx->record("umbrella", id_of(1))->state.fields.at(30).live[0].value == Value("other"));
     CHECK(tx->changed("umbrella", "territory/A", 0, 10).size() == 1);
     CHECK_FALSE(tx->by_external_id("umbrella", 8, "erp", "4711"));
-    CHECK(tx->linking_to("umbrella", id_of(9)).empty());
+    CHECK(linking(*tx, "umbrella", 9).empty());
     CHECK(tx->with_subject("umbrella", id_of(9), 8).empty());
     CHECK(tx->history("umbrella", id_of(1)).empty());
     CHECK(tx->streams("umbrella").size() == 1);
@@ -419,18 +423,70 @@ TEST_CASE_FIXTURE(
     writing(*storage, [&](Transaction& tx) {
         CHECK(tx.with_subject("acme", id_of(9), 8) == std::vector<RecordId>{id_of(1)});
         CHECK(tx.with_subject("acme", id_of(9), 7).empty());
-        CHECK(tx.linking_to("acme", id_of(20)) == std::vector<RecordId>{id_of(1), id_of(2)});
+        CHECK(linking(tx, "acme", 20) == std::vector<RecordId>{id_of(1), id_of(2)});
         CHECK(tx.by_external_id("acme", 8, "erp", "1") == id_of(1));
         CHECK_FALSE(tx.by_external_id("acme", 7, "erp", "1"));
         tx.save_links("acme", id_of(1), {id_of(21)});
         tx.save_external_ids("acme", 8, id_of(1), {{"erp", "2"}});
     });
     const auto tx = storage->begin_read();
-    CHECK(tx->linking_to("acme", id_of(20)) == std::vector<RecordId>{id_of(2)});
-    CHECK(tx->linking_to("acme", id_of(21)) == std::vector<RecordId>{id_of(1)});
+    CHECK(linking(*tx, "acme", 20) == std::vector<RecordId>{id_of(2)});
+    CHECK(linking(*tx, "acme", 21) == std::vector<RecordId>{id_of(1)});
     CHECK_FALSE(tx->by_external_id("acme", 8, "erp", "1"));
     CHECK_FALSE(tx->by_external_id("acme", 8, "crm", "1"));
     CHECK(tx->by_external_id("acme", 8, "erp", "2") == id_of(1));
+}
+
+TEST_CASE_FIXTURE(Fixture, "links come by id, piece by piece, and of one root alone") {
+    writing(*storage, [&](Transaction& tx) {
+        for (unsigned n = 1; n <= 4; ++n) {
+            StoredRecord r = a_record(n, "territory/A");
+            r.root = id_of(n % 2 == 0 ? 30 : 31);
+            tx.save("acme", r);
+            tx.save_links("acme", id_of(n), {id_of(20)});
+        }
+    });
+    const auto tx = storage->begin_read();
+    const auto link = [&](unsigned root, unsigned after, std::size_t limit) {
+        return tx->linking_to("acme", id_of(20), root == 0 ? RecordId{} : id_of(root),
+                              after == 0 ? RecordId{} : id_of(after), limit);
+    };
+    CHECK(link(0, 0, 3) == std::vector<RecordId>{id_of(1), id_of(2), id_of(3)});
+    CHECK(link(0, 3, 3) == std::vector<RecordId>{id_of(4)});
+    CHECK(link(30, 0, 9) == std::vector<RecordId>{id_of(2), id_of(4)});
+    CHECK(link(31, 1, 9) == std::vector<RecordId>{id_of(3)});
+    CHECK(link(32, 0, 9).empty());
+}
+
+TEST_CASE_FIXTURE(Fixture, "records of a kind are listed, of one tenant") {
+    writing(*storage, [&](Transaction& tx) {
+        StoredRecord mine = a_record(1, "global"), other = a_record(2, "global"), theirs = mine;
+        other.state.kind = 9;
+        tx.save("acme", mine);
+        tx.save("acme", other);
+        tx.save("umbrella", theirs);
+    });
+    const auto tx = storage->begin_read();
+    CHECK(tx->of_kind("acme", 8) == std::vector<RecordId>{id_of(1)});
+    CHECK(tx->of_kind("acme", 7).empty());
+}
+
+TEST_CASE_FIXTURE(Fixture, "an open decision stays until removed, and moves on by being saved") {
+    writing(*storage, [&](Transaction& tx) {
+        tx.save("acme", OpenDecision{id_of(1), {}});
+        tx.save("acme", OpenDecision{id_of(1), id_of(7)});
+        tx.save("umbrella", OpenDecision{id_of(1), id_of(8)});
+    });
+    reopen();
+    writing(*storage, [&](Transaction& tx) {
+        const auto open = tx.open_decisions("acme");
+        REQUIRE(open.size() == 1);
+        CHECK(open[0].theme == id_of(1));
+        CHECK(open[0].after == id_of(7));
+        tx.remove("acme", open[0]);
+    });
+    CHECK(storage->begin_read()->open_decisions("acme").empty());
+    CHECK(storage->begin_read()->open_decisions("umbrella").size() == 1);
 }
 
 TEST_CASE_FIXTURE(Fixture, "history keeps every value that left, in the order in which they left") {
