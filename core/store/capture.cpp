@@ -462,6 +462,10 @@ private:
             save_with_pending(db_, w.loaded.row, w.loaded.pending);
             writing_.changed(*w.edit.kind, w.edit.id);
         }
+        if (bundle_row_.state == BundleState::draft) {
+            touch_draft(db_, bundle_, now_);
+            for (const Working& w : working_) forget_typed_into(w);
+        }
         std::set<std::int64_t> emptied;
         for (Working& w : working_)
             for (const PendingChange& change : w.loaded.pending)
@@ -483,6 +487,13 @@ private:
             bundle_row_.reasons.clear();
             save_bundle(db_, bundle_row_);
         }
+    }
+
+    void forget_typed_into(const Working& w) {
+        if (w.edit.create) return;
+        for (const std::string& name : options_.typed) forget_typed(db_, w.edit.id, name);
+        if (options_.typed.empty())
+            for (const FieldEdit& f : w.edit.fields) forget_typed(db_, w.edit.id, f.field->name);
     }
 
     // The earlier bundles this one depends on: they create what it changes or refers to, or change
@@ -565,7 +576,7 @@ Captured commit_edits(Store::Core& core, std::span<const RecordEdit> edits,
 }
 
 Captured Store::commit(std::span<const RecordEdit> edits, bool as_draft) {
-    return commit_edits(*core_, edits, {.as_draft = as_draft, .resolves = false});
+    return commit_edits(*core_, edits, {.as_draft = as_draft, .resolves = false, .typed = {}});
 }
 
 }  // namespace rapport

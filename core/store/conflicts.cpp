@@ -144,7 +144,7 @@ Captured Store::resolve(const std::string& conflict_id, Keep keep, const Content
     }
     const RecordEdit record{conflict->kind, conflict->record, false, {}, {edit}};
     return commit_edits(*core_, std::span<const RecordEdit>(&record, 1),
-                        {.as_draft = false, .resolves = true});
+                        {.as_draft = false, .resolves = true, .typed = {}});
 }
 
 }  // namespace rapport

@@ -110,10 +110,6 @@ private:
             "bundles in flight that are not frozen");
         examine_none("SELECT count(*) FROM request_bundle WHERE NOT EXISTS(SELECT 1 FROM request)",
                      "bundles in flight without a request");
-        examine_none(
-            "SELECT count(*) FROM bundle WHERE state=2 AND verdict IS NULL AND id NOT IN (SELECT "
-            "bundle FROM request_bundle)",
-            "frozen bundles that are neither in flight nor answered");
         examine_none("SELECT count(*) FROM bundle WHERE (state=2)<>(counter IS NOT NULL)",
                      "bundles whose number does not fit their state");
         examine_none("SELECT count(*) FROM bundle WHERE state NOT BETWEEN 0 AND 3",

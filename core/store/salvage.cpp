@@ -29,6 +29,9 @@ constexpr std::array<std::string_view, 11> kMetaKeys{
     "file",    "rep", "clock",     "identity",         "enrolment_secret", "limits",
     "counter", "run", "last_sync", "server_offset_ms", "server_entries"};
 
+// What the server never hears of.
+constexpr std::array<std::string_view, 3> kOursAlone{"draft_text", "author", "external_id"};
+
 template <std::size_t N>
 bool is_one_of(const std::array<std::string_view, N>& list, std::string_view name) {
     return std::find(list.begin(), list.end(), name) != list.end();
@@ -443,6 +446,10 @@ private:
             db_.prepare("DELETE FROM change WHERE bundle=? AND record=?")
                 .bind_all(bundle, record)
                 .run();
+        db_.execute(
+            "DELETE FROM draft_text WHERE record NOT IN (SELECT c.record FROM change c JOIN bundle "
+            "b "
+            "ON b.id=c.bundle WHERE b.state=0)");
         mended(lost.size(), "unsent changes are lost: the record or the change itself");
         std::vector<std::int64_t> empty;
         auto bundles =
@@ -579,7 +586,10 @@ private:
         std::optional<Identity> identity;
         mend_meta("identity", [&] { identity = stored_identity(db_); });
         mend_meta("limits", [&] { stored_limits(db_); });
-        const bool whole = everything_read() && !mended_;
+        bool whole = !mended_;
+        for (const Target& target : targets_)
+            whole = whole && (is_one_of(kOursAlone, target.name) ||
+                              (target.report.complete && target.report.lost == 0));
         salvage_.goes_on = whole;
         if (whole) return;
         if (!identity && complete("meta")) {

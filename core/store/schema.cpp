@@ -67,6 +67,10 @@ constexpr std::array kBookkeeping{
 
     "CREATE TABLE IF NOT EXISTS renewed(record BLOB PRIMARY KEY) WITHOUT ROWID, STRICT",
 
+    "CREATE TABLE IF NOT EXISTS draft_text("
+    "record BLOB NOT NULL, field TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY(record, field))"
+    "WITHOUT ROWID, STRICT",
+
     "CREATE TABLE IF NOT EXISTS author(writer INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT",
 
     "CREATE TABLE IF NOT EXISTS external_id("

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
 #include <array>
 #include <filesystem>
 #include <iostream>
@@ -155,6 +157,38 @@ int request(const RequestOptions& options) {
         return kRefused;
     }
     for (const RecordId& id : captured.ids) std::cout << id.text() << '\n';
+    return kDone;
+}
+
+int drafts(const DraftsOptions& options) {
+    if (!options.id.empty()) {
+        Store store = open_store(options.file, false);
+        const RecordId id = id_called(store, options.id);
+        bool finished = true;
+        for (const std::string& word : options.words) {
+            const Assignment a = assignment_called(word);
+            if (a.op != Assignment::Op::set)
+                throw Failure(kUsage, "a draft takes plain f=v, not \"" + word + "\"");
+            for (const Refusal& refusal : store.autosave(id, a.name, a.value)) {
+                complain("kept, but no value yet: " + sentence_of(refusal));
+                finished = false;
+            }
+        }
+        return finished ? kDone : kRefused;
+    }
+    const Store store = open_store(options.file, true);
+    Rows rows(std::cout, options.format,
+              {"touched", "id", "kind", "records", "title", "unfinished"},
+              terminal_width(STDOUT_FILENO));
+    for (const Draft& draft : store.drafts()) {
+        std::string unfinished;
+        for (const Draft::Typed& typed : draft.unfinished)
+            unfinished += (unfinished.empty() ? "" : ", ") + typed.field + "=" + typed.text;
+        rows.add({Cell::whole(options.format == Format::table ? local_second(draft.touched)
+                                                              : draft.touched.rfc3339()),
+                  Cell::whole(draft.records.front().text()), draft.kind->name, draft.records.size(),
+                  draft.title, unfinished});
+    }
     return kDone;
 }
 

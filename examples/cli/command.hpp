@@ -50,6 +50,11 @@ struct RequestOptions {
 struct DraftOptions {
     std::string file, id;
 };
+struct DraftsOptions {
+    std::string file, id;            ///< without an id all are listed
+    std::vector<std::string> words;  ///< what to type into it
+    Format format = Format::table;
+};
 struct ListOptions {
     std::string file, kind, sort, since;
     std::vector<std::string> where, columns;
@@ -108,6 +113,7 @@ int enrol(const EnrolOptions& options);
 int add(const AddOptions& options);
 int set(const SetOptions& options);
 int request(const RequestOptions& options);
+int drafts(const DraftsOptions& options);
 int submit(const DraftOptions& options);
 int discard(const DraftOptions& options);
 int list(const ListOptions& options);

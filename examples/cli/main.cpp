@@ -99,6 +99,15 @@ public:
         c->add_option("--reason", request_.reason, "Why")->type_name("TEXT");
         c->callback([this] { run_ = [this] { return request(request_); }; });
 
+        c = command(
+            "drafts", "List drafts, or type into one: kept at once, valid or not yet", drafts_.file,
+            "  rapport drafts r17.rapport\n"
+            "  rapport drafts r17.rapport 0195f0c2-... severity=maj description='Charge 4711'");
+        c->add_option("ID", drafts_.id, "A record of the draft")->type_name("");
+        add_words(c, drafts_.words, "f=v ...; f= clears");
+        add_format(c, drafts_.format);
+        c->callback([this] { run_ = [this] { return drafts(drafts_); }; });
+
         c = command("submit", "Check a draft as a whole and queue it", submit_.file,
                     "  rapport submit r17.rapport 0195f0c2-...");
         add_id(c, submit_.id);
@@ -311,6 +320,7 @@ private:
     AddOptions add_;
     SetOptions set_;
     RequestOptions request_;
+    DraftsOptions drafts_;
     DraftOptions submit_, discard_;
     ListOptions list_;
     SearchOptions search_;

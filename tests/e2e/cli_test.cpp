@@ -289,7 +289,7 @@ TEST_CASE("every command explains itself") {
     CHECK(all.exit == 0);
     for (const std::string command :
          {"init", "enrol", "add", "set", "request", "list", "search", "show", "sync", "status",
-          "conflicts", "resolve", "import", "export", "doctor", "submit", "discard"}) {
+          "conflicts", "resolve", "import", "export", "doctor", "drafts", "submit", "discard"}) {
         CAPTURE(command);
         CHECK(has(all.out, "\n  " + command + " "));
         const Outcome one = rapport_command({command, "--help"});
@@ -624,4 +624,32 @@ TEST_CASE("the doctor saves what can be read of a damaged file into a new one") 
     REQUIRE(shown.exit == 0);
     CHECK(json::parse(shown.out)["sync"] == "queued");
     CHECK(device.run({"doctor", device.file, "--salvage", fresh}).exit == 1);  // it exists
+}
+
+TEST_CASE("a draft keeps what is typed into it, valid or not, until it is submitted") {
+    const Device device;
+    const std::string id = device.add(
+        {"complaint", "customer_id=" + device.customer, "verbatim=Deckel undicht", "--draft"});
+    const Outcome typed = device.run({"drafts", device.file, id, "severity=maj",
+                                      "description=Charge 4711", "qty_affected.value_milli=12,5"});
+    CHECK(typed.exit == 1);
+    CHECK(has(typed.err, "severity"));
+    const Outcome listed = device.run({"drafts", device.file, "--format", "json"});
+    INFO(listed.err);
+    const json drafts = json::parse(listed.out);
+    REQUIRE(drafts.size() == 1);
+    CHECK(drafts[0]["id"] == id);
+    CHECK(drafts[0]["title"] == "Deckel undicht");
+    CHECK(drafts[0]["unfinished"] == "qty_affected.value_milli=12,5, severity=maj");
+    CHECK(device.shown(id)["fields"]["description"] == "Charge 4711");
+    CHECK(device.run({"submit", device.file, id}).exit == 1);
+    CHECK(device
+              .run({"drafts", device.file, id, "severity=major",
+                    "qty_affected.value_milli=", "product_text=Becher"})
+              .exit == 0);
+    const Outcome submitted = device.run({"submit", device.file, id});
+    INFO(submitted.err);
+    CHECK(submitted.exit == 0);
+    CHECK(json::parse(device.run({"drafts", device.file, "--format", "json"}).out).empty());
+    CHECK(device.shown(id)["sync"] == "queued");
 }

@@ -116,6 +116,20 @@ struct Departed {
     std::string scope;          ///< where it is now; empty if this device may not know
 };
 
+/// What a person has begun and not submitted. It never leaves the device.
+struct Draft {
+    const Kind* kind = nullptr;     ///< of its first record
+    std::vector<RecordId> records;  ///< the first it was begun with; `find` reads them
+    std::string title;              ///< the first words that tell which it is; may be empty
+    Instant touched;                ///< when something was last typed
+    struct Typed {
+        RecordId record;
+        std::string field;  ///< as given to `autosave`
+        std::string text;
+    };
+    std::vector<Typed> unfinished;  ///< what was typed and is no value yet
+};
+
 /// One value of a conflict.
 struct Candidate {
     Content content;     ///< what the field would show with this value alone
@@ -212,6 +226,14 @@ public:
     /// The general form: all edits in one transaction as one bundle, or, as a draft, kept on the
     /// device until `submit`. Ids of new records may be nil; they are then drawn and returned.
     Captured commit(std::span<const RecordEdit> edits, bool as_draft = false);
+    /// Drafts, the one last touched first.
+    std::vector<Draft> drafts() const;
+    /// Keeps what a person has typed into one field of a draft: `field`, `group.part` or `map.key`,
+    /// empty text clears it. On disk when it returns, valid or not: text that is no value yet stays
+    /// beside the draft until another one comes, and is returned with the reasons.
+    /// Errors: not_found; conflict if the record is no draft; invalid_argument for another name.
+    std::vector<Refusal> autosave(const RecordId& record, const std::string& field,
+                                  const std::string& text);
     /// Checks a draft as a whole and queues it. Errors: not_found.
     Captured submit(const RecordId& any_record_of_the_draft);
     /// Removes a draft. Errors: not_found; conflict if the record is no longer a draft.
