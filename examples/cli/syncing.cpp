@@ -23,6 +23,7 @@ namespace rapport::cli {
 
 namespace {
 
+constexpr int kIdleIndexSteps = 40;  // about 10,000 records, half a second
 constexpr Milliseconds kWatchInterval{30'000};
 
 std::array<int, 2> signal_pipe{-1, -1};
@@ -122,6 +123,10 @@ Round run_round(const SyncOptions& options, const SyncBudget& budget, Transport&
     const Overview after = store.overview();
     round.refused_in_file = after.refused;
     round.conflicts_in_file = after.conflicts;
+    // Between two rounds nobody waits for this process; searches then find the index made.
+    if (options.watch)
+        for (int step = 0; step < kIdleIndexSteps && !interrupt.heard() && store.index_some();)
+            ++step;
     return round;
 }
 
