@@ -191,6 +191,10 @@ void migrate_kind(sqlite::Database& db, const Kind& kind) {
     if (!added.empty()) show_new_fields(db, kind, added);
 }
 
+[[noreturn]] void throw_older() {
+    throw Error(ErrorCode::conflict, "an older build wrote the file; open it for writing once");
+}
+
 }  // namespace
 
 void check_ours(sqlite::Database& db) {
@@ -217,16 +221,18 @@ void create_or_migrate(sqlite::Database& db) {
 void check_format(sqlite::Database& db) {
     check_ours(db);
     if (is_empty(db)) throw Error(ErrorCode::not_found, "nothing has been stored in the file yet");
-    auto table = db.prepare("SELECT 1 FROM sqlite_schema WHERE name='departed'");
-    if (!table.step())
-        throw Error(ErrorCode::conflict, "an older build wrote the file; open it for writing once");
+    for (const std::string_view sql : kBookkeeping) {
+        constexpr std::string_view kTable = "CREATE TABLE IF NOT EXISTS ";
+        if (sql.substr(0, kTable.size()) != kTable) continue;
+        auto table = db.prepare("SELECT 1 FROM sqlite_schema WHERE type='table' AND name=?");
+        table.bind(1, sql.substr(kTable.size(), sql.find('(') - kTable.size()));
+        if (!table.step()) throw_older();
+    }
     for (const Kind* kind : all_kinds()) {
         const std::set<std::string> present = columns_in_file(db, *kind);
         for (const Field& field : kind->fields)
             for (const Column& column : columns_of(field))
-                if (!present.count(column.name))
-                    throw Error(ErrorCode::conflict,
-                                "an older build wrote the file; open it for writing once");
+                if (!present.count(column.name)) throw_older();
     }
 }
 

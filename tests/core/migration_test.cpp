@@ -82,6 +82,24 @@ TEST_CASE("a file without the kinds and fields of this build gets them, and keep
     CHECK(store.query(tasks).records.empty());
 }
 
+TEST_CASE("a file without a table of this build is read once it has been opened for writing") {
+    const TempDir folder;
+    const std::string path = golden_file(folder, "DROP TABLE IF EXISTS draft_text");
+    const auto drafts = [&] {
+        Store::Options options;
+        options.read_only = true;
+        return Store::open(path, options).drafts().size();
+    };
+    try {
+        drafts();
+        FAIL("it was opened");
+    } catch (const Error& e) {
+        CHECK(e.code() == ErrorCode::conflict);
+    }
+    const std::size_t known = Store::open(path).drafts().size();
+    CHECK(drafts() == known);
+}
+
 TEST_CASE("a file of a newer format is left alone") {
     const TempDir folder;
     const std::string path = golden_file(folder, "PRAGMA user_version = 2");
