@@ -19,37 +19,39 @@ enum At : int { kRow, kId, kScope, kMove, kStatus, kVersion, kSiblings };
 
 // Where a kind's fields stand in its select list, and the statements over it.
 struct Layout {
+    const Kind* kind = nullptr;
     struct Place {
         const Field* field;
         int first;
+        std::string sets;  // "column=?" for each of its columns
     };
     std::vector<Place> places;
-    int width = 0;
-    std::string columns, select, by_id, insert, update, erase;
+    std::string columns, select, by_id, insert, erase;
     const Field* external_ids = nullptr;
 };
 
 Layout lay_out(const Kind& kind) {
     Layout layout;
+    layout.kind = &kind;
     std::vector<std::string> names{"row", "id", "scope", "move", "status", "version", "siblings"};
     for (const Field& field : kind.fields) {
-        layout.places.push_back({&field, static_cast<int>(names.size())});
-        for (const Column& column : columns_of(field)) names.push_back(identifier(column.name));
+        layout.places.push_back({&field, static_cast<int>(names.size()), {}});
+        for (const Column& column : columns_of(field)) {
+            names.push_back(identifier(column.name));
+            layout.places.back().sets += "," + names.back() + "=?";
+        }
     }
-    layout.width = static_cast<int>(names.size());
-    std::string marks, sets;
+    std::string marks;
     for (std::size_t i = 0; i < names.size(); ++i) {
         layout.columns += (i ? "," : "") + names[i];
         if (i == kRow) continue;
         marks += ",?";
-        sets += (i > 1 ? "," : "") + names[i] + "=?";
     }
     const std::string table = identifier(kind.name);
     layout.select = "SELECT " + layout.columns + " FROM " + table;
     layout.by_id = layout.select + " WHERE id=?";
     layout.insert = "INSERT INTO " + table + "(" + layout.columns.substr(4) + ") VALUES(" +
                     marks.substr(1) + ")";
-    layout.update = "UPDATE " + table + " SET " + sets + " WHERE row=?";
     layout.erase = "DELETE FROM " + table + " WHERE row=?";
     layout.external_ids = kind.field(common_field::external_ids);
     return layout;
@@ -109,8 +111,9 @@ Value value_at(const sqlite::Statement& statement, int column, Shape shape) {
 
 // ---- one field in its columns
 
-void bind_content(sqlite::Statement& statement, int index, const Field& field,
-                  const Content* content) {
+// Returns how many columns the field has.
+int bind_content(sqlite::Statement& statement, int index, const Field& field,
+                 const Content* content) {
     const bool group = field.type.shape == Shape::group && !field.is_keyed();
     const int width = group ? static_cast<int>(field.type.parts.size()) : 1;
     if (!content || content->empty()) {
@@ -136,6 +139,7 @@ void bind_content(sqlite::Statement& statement, int index, const Field& field,
                 bind_value(statement, index, field.type.shape, value);
         }
     }
+    return width;
 }
 
 // Edits that met can make a set or map larger than JSON from outside may be; then element by
@@ -216,9 +220,10 @@ void read_siblings(std::string_view json, const Kind& kind,
 
 std::map<std::uint16_t, Content> shown_at(const sqlite::Statement& statement, const Kind& kind) {
     std::map<std::uint16_t, Content> shown;
-    for (const auto& [field, first] : layout_of(kind).places)
-        if (Content content = content_at(statement, first, *field, kind); !content.empty())
-            shown.emplace(field->number, std::move(content));
+    for (const Layout::Place& place : layout_of(kind).places)
+        if (Content content = content_at(statement, place.first, *place.field, kind);
+            !content.empty())
+            shown.emplace(place.field->number, std::move(content));
     if (!statement.is_null(kSiblings)) read_siblings(statement.text(kSiblings), kind, shown);
     return shown;
 }
@@ -263,6 +268,13 @@ void read_version(std::string_view version, Row& row) {
     }
 }
 
+std::string update_of(const Layout& layout, const std::vector<const Layout::Place*>& places) {
+    std::string sql = "UPDATE " + identifier(layout.kind->name) +
+                      " SET scope=?,move=?,status=?,version=?,siblings=?";
+    for (const Layout::Place* place : places) sql += place->sets;
+    return sql + " WHERE row=?";
+}
+
 // ---- ids in other systems
 
 void forget_external_ids(sqlite::Database& db, const RecordId& id) {
@@ -299,6 +311,15 @@ std::optional<Row> load_row(sqlite::Database& db, const RecordId& id) {
     return kind ? load_row(db, *kind, id) : std::nullopt;
 }
 
+std::optional<std::string> scope_of(sqlite::Database& db, const RecordId& id) {
+    const Kind* kind = kind_holding(db, id);
+    if (!kind) return std::nullopt;
+    auto statement = db.prepare("SELECT scope FROM " + identifier(kind->name) + " WHERE id=?");
+    statement.bind(1, id);
+    if (!statement.step()) return std::nullopt;
+    return std::string(statement.text(0));
+}
+
 const Kind* kind_holding(sqlite::Database& db, const RecordId& id) {
     static const std::string sql = [] {
         std::string all;
@@ -316,30 +337,46 @@ const Kind* kind_holding(sqlite::Database& db, const RecordId& id) {
 void save_row(sqlite::Database& db, Row& row) {
     const Layout& layout = layout_of(*row.kind);
     const bool fresh = row.row == 0;
+    const auto content_in = [](const auto& shown, const Field& field) -> const Content* {
+        const auto at = shown.find(field.number);
+        return at == shown.end() ? nullptr : &at->second;
+    };
+    std::vector<const Layout::Place*> places;
+    for (const Layout::Place& place : layout.places) {
+        const Content* now = content_in(row.shown, *place.field);
+        const Content* before = row.read ? content_in(*row.read, *place.field) : nullptr;
+        const bool same = row.read && (now && before ? *now == *before : now == before);
+        if (!same) places.push_back(&place);
+    }
     {
-        auto statement = db.prepare(fresh ? layout.insert : layout.update);
-        statement.bind(kId, row.id)
-            .bind(kScope, std::string_view(row.confirmed.scope))
-            .bind(kMove, row.confirmed.move)
-            .bind(kStatus, row.status);
+        auto statement = fresh ? db.prepare(layout.insert) : db.prepare(update_of(layout, places));
+        int next = fresh ? 2 : 1;
+        if (fresh) statement.bind(1, row.id);
+        statement.bind(next, std::string_view(row.confirmed.scope));
+        statement.bind(next + 1, row.confirmed.move).bind(next + 2, row.status);
         if (row.confirmed_once)
-            statement.bind_blob(kVersion, version_of(row));
+            statement.bind_blob(next + 3, version_of(row));
         else
-            statement.bind_null(kVersion);
+            statement.bind_null(next + 3);
         if (const std::string siblings = siblings_of(row); siblings.empty())
-            statement.bind_null(kSiblings);
+            statement.bind_null(next + 4);
         else
-            statement.bind(kSiblings, std::string_view(siblings));
-        for (const auto& [field, first] : layout.places) {
-            const auto shown = row.shown.find(field->number);
-            bind_content(statement, first, *field,
-                         shown == row.shown.end() ? nullptr : &shown->second);
+            statement.bind(next + 4, std::string_view(siblings));
+        next += 5;
+        for (const Layout::Place* place : places) {
+            const Content* content = content_in(row.shown, *place->field);
+            next += bind_content(statement, next, *place->field, content);
         }
-        if (!fresh) statement.bind(layout.width, row.row);
+        if (!fresh) statement.bind(next, row.row);
         statement.run();
     }
+    row.read.reset();
     if (fresh) row.row = db.last_row_id();
-    if (layout.external_ids) note_external_ids(db, *layout.external_ids, row, fresh);
+    const bool ids_written =
+        layout.external_ids && std::any_of(places.begin(), places.end(), [&](const auto* place) {
+            return place->field == layout.external_ids;
+        });
+    if (ids_written) note_external_ids(db, *layout.external_ids, row, fresh);
 }
 
 void delete_row(sqlite::Database& db, const Row& row) {
@@ -358,6 +395,7 @@ Row row_at(sqlite::Statement& statement, const Kind& kind) {
     row.id = statement.id(kId);
     row.status = statement.integer(kStatus);
     row.shown = shown_at(statement, kind);
+    row.read = row.shown;
     row.confirmed.kind = kind.number;
     row.confirmed.id = row.id;
     row.confirmed.scope = statement.text(kScope);

@@ -27,6 +27,9 @@ struct Row {
     RecordState confirmed;        ///< with scope and move; a new record has only these
     std::map<std::uint16_t, Content>
         shown;  ///< confirmed with pending work over it: what the columns hold
+    /// The same as it was read, so that saving writes, and reindexes, only what differs; none after
+    /// a save.
+    std::optional<std::map<std::uint16_t, Content>> read;
 
     Record record() const;  ///< what callers of find and query see
 };
@@ -35,6 +38,8 @@ struct Row {
 std::optional<Row> load_row(sqlite::Database& db, const Kind& kind, const RecordId& id);
 /// Looks through all kinds.
 std::optional<Row> load_row(sqlite::Database& db, const RecordId& id);
+/// The scope of a row, without reading the rest of it.
+std::optional<std::string> scope_of(sqlite::Database& db, const RecordId& id);
 /// The kind whose table holds the id; null if none.
 const Kind* kind_holding(sqlite::Database& db, const RecordId& id);
 /// Inserts (row == 0, then set) or updates. Live values whose bytes the columns hold are not stored

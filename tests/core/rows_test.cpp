@@ -111,6 +111,28 @@ void check_same(const Row& a, const Row& b) {
 
 }  // namespace
 
+TEST_CASE_FIXTURE(
+    File, "a row that is changed, saved, changed back and saved again shows the first value") {
+    Complaint complaint;
+    complaint.verbatim = "Deckel undicht";
+    complaint.lot = "L1";
+    Row fresh = captured(complaint, 1);
+    save_row(db, fresh);
+    Row row = *load_row(db, fresh.id);
+    const Record before = row.record();
+    const std::uint16_t lot = row.kind->field("lot")->number;
+    row.shown[lot] = {{"", Value("L2")}};
+    save_row(db, row);
+    CHECK(*as_query_shows(row).value("lot").text() == "L2");
+    CHECK(as_query_shows(row).value("verbatim") == before.value("verbatim"));
+    row.shown[lot] = {{"", Value("L1")}};
+    save_row(db, row);
+    CHECK(as_query_shows(row).fields == before.fields);
+    row.shown.erase(lot);
+    save_row(db, row);
+    CHECK(as_query_shows(row).shown("lot").empty());
+}
+
 TEST_CASE("a captured record comes back with all that it shows") {
     File file;
     Row row = captured(a_customer(), 1);
