@@ -138,6 +138,11 @@ std::optional<RefusalCode> unsound(std::string_view text, bool single_line) {
     int marks = 0;
     utf8proc_int32_t c = 0;
     for (std::size_t i = 0; i < text.size();) {
+        if (text[i] >= ' ' && text[i] <= '~') {  // most of what people write
+            marks = 0;
+            ++i;
+            continue;
+        }
         const utf8proc_ssize_t size = code_point_at(text, i, c);
         if (size <= 0) return RefusalCode(refusal_code::kNotUtf8);
         i += static_cast<std::size_t>(size);
@@ -153,7 +158,10 @@ std::optional<RefusalCode> unsound(std::string_view text, bool single_line) {
 }
 
 std::string composed(std::string_view text) {
-    if (std::none_of(text.begin(), text.end(), beyond_ascii)) return std::string(text);
+    // Every character before U+0300 is its own composed form (NFC_Quick_Check), umlauts included.
+    if (std::none_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) >= 0xCC; }))
+        return std::string(text);
     utf8proc_uint8_t* raw = nullptr;
     const utf8proc_ssize_t size =
         utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),

@@ -32,23 +32,55 @@ struct Working {
     std::vector<RecordId> references;  // that this edit brings in
 };
 
+// What every capture of a transaction asks of the file.
+struct Standing {
+    explicit Standing(sqlite::Database& db)
+        : author(rapport::author(db)),
+          role(capture_role(db)),
+          limits(stored_limits(db)),
+          server_offset_ms(meta_integer(db, "server_offset_ms").value_or(0)) {}
+    std::string author;
+    Role role;
+    Limits limits;
+    std::int64_t server_offset_ms;
+};
+
+// At least as many bytes as the encoded value has.
+std::size_t bytes_at_most(const Value& value) {
+    std::size_t bytes = 12;
+    if (const auto* text = value.text()) bytes += text->size();
+    if (const auto* parts = value.parts())
+        for (const Value& part : *parts) bytes += bytes_at_most(part);
+    return bytes;
+}
+std::size_t bytes_at_most(const Write& write) {
+    constexpr std::size_t kTwoNumbersAndKey = 32;
+    std::size_t bytes = 32 + 30 * write.folded.size() + 20 * write.former.size();
+    for (const Added& a : write.adds) bytes += 44 + a.key.size() + bytes_at_most(a.value);
+    for (const Overwritten& o : write.over) bytes += kTwoNumbersAndKey + o.key.size();
+    for (const OverwrittenCapture& o : write.over_own) bytes += kTwoNumbersAndKey + o.key.size();
+    return bytes;
+}
+
 // One capture: loads the records, settles which bundle the edits go into, writes, validates,
 // stores.
 class Capture {
 public:
-    Capture(Store::Core& core, const CommitOptions& options)
+    Capture(Store::Core& core, Store::Core::Writing& writing, const Standing& standing,
+            const CommitOptions& options)
         : core_(core),
           options_(options),
-          writing_(core),
+          writing_(writing),
           db_(writing_.db),
           now_(core.now()),
-          role_(capture_role(db_)),
-          limits_(stored_limits(db_)) {
-        stamp_ = core.clock().tick(now_.at.time_since_epoch().count() +
-                                   meta_integer(db_, "server_offset_ms").value_or(0));
+          standing_(standing),
+          role_(standing.role),
+          limits_(standing.limits) {
+        stamp_ = core.clock().tick(now_.at.time_since_epoch().count() + standing.server_offset_ms);
         capture_ = {core.file(), stamp_};
     }
 
+    // Refused, it leaves nothing in the transaction.
     Captured run(std::span<const RecordEdit> edits) {
         for (const RecordEdit& edit : edits) load_record(edit);
         if (refused()) return std::move(captured_);
@@ -56,10 +88,12 @@ public:
         for (Working& w : working_) write_record(w);
         for (Working& w : working_) check_whole(w);
         check_size();
-        if (refused()) return std::move(captured_);
+        if (refused()) {
+            if (opened_bundle_) delete_bundle(db_, bundle_);
+            return std::move(captured_);
+        }
         store();
         for (const Working& w : working_) captured_.ids.push_back(w.edit.id);
-        writing_.commit();
         return std::move(captured_);
     }
 
@@ -108,8 +142,9 @@ private:
         for (const FieldEdit& f : w.edit.fields) record.fields[f.field->number] = f.content;
         std::set<std::uint16_t> given;
         for (const auto& [number, content] : record.fields) given.insert(number);
-        CaptureFacts facts{now_, author(db_), core_.file(), {}};
-        if (const auto* raw = record.value("visit_id").text())
+        CaptureFacts facts{now_, standing_.author, core_.file(), {}};
+        if (const auto* raw = record.value("visit_id").text();
+            raw && record.shown("customer_id").empty())
             if (auto visit = RecordId::from_bytes(*raw)) facts.visit_customer = customer_of(*visit);
         set_defaults(record, facts);
         for (auto& [number, content] : record.fields)
@@ -182,6 +217,7 @@ private:
         }
         bundle_row_.state = options_.as_draft ? BundleState::draft : BundleState::queued;
         bundle_row_.id = bundle_ = insert_bundle(db_, bundle_row_.state, now_);
+        opened_bundle_ = true;
     }
 
     // The one draft or refused bundle that all edited records are part of; 0 if there is none.
@@ -258,8 +294,9 @@ private:
             w.loaded.row.confirmed.scope =
                 !w.edit.scope.empty() ? w.edit.scope : scope_in_capture(record);
             if (w.edit.kind->home == Home::territory) change.scope = w.loaded.row.confirmed.scope;
+        } else {
+            refresh(w.loaded.row, w.loaded.pending);
         }
-        refresh(w.loaded.row, w.loaded.pending);
     }
 
     std::string scope_in_capture(const Record& record) {
@@ -448,6 +485,12 @@ private:
             refuse({}, "", "too_many_records",
                    {"counted", std::to_string(limits_.bundle_changes_max),
                     std::to_string(working_.size())});
+        std::size_t most = 64;
+        for (Working& w : working_) {
+            most += 80 + own_change(w).scope.size();
+            for (const Write& write : own_change(w).writes) most += bytes_at_most(write);
+        }
+        if (most <= limits_.bundle_bytes_max) return;
         Bundle bundle;
         for (Working& w : working_)
             bundle.changes.push_back(
@@ -459,7 +502,7 @@ private:
 
     void store() {
         for (Working& w : working_) {
-            save_with_pending(db_, w.loaded.row, w.loaded.pending);
+            save_shown(db_, w.loaded.row, w.loaded.pending);
             writing_.changed(*w.edit.kind, w.edit.id);
         }
         if (bundle_row_.state == BundleState::draft) {
@@ -527,18 +570,29 @@ private:
 
     Store::Core& core_;
     CommitOptions options_;
-    Store::Core::Writing writing_;
+    Store::Core::Writing& writing_;
     sqlite::Database& db_;
     Instant now_;
-    Role role_;
-    Limits limits_;
+    const Standing& standing_;
+    const Role role_;
+    const Limits& limits_;
     Stamp stamp_ = 0;
     CaptureId capture_;
     std::vector<Working> working_;
     std::int64_t bundle_ = 0;
+    bool opened_bundle_ = false;
     BundleRow bundle_row_;
     Captured captured_;
 };
+
+void check_arguments(std::span<const RecordEdit> edits) {
+    for (const RecordEdit& edit : edits) {
+        if (edit.create && !edit.kind)
+            throw Error(ErrorCode::invalid_argument, "a new record needs a kind");
+        for (const FieldEdit& f : edit.fields)
+            if (!f.field) throw Error(ErrorCode::invalid_argument, "an edit names no field");
+    }
+}
 
 }  // namespace
 
@@ -556,23 +610,35 @@ std::string scope_for(sqlite::Database& db, const Record& record) {
     }
     const auto* raw = record.kind->root.empty() ? nullptr : record.value(record.kind->root).text();
     const auto root = raw ? RecordId::from_bytes(*raw) : std::nullopt;
-    const auto row = root ? load_row(db, *root) : std::nullopt;
+    const auto scope = root ? scope_of(db, *root) : std::nullopt;
     // A request about a theme stays with its author: reasons are not for everybody.
-    if (row && row->confirmed.scope == "global" && record.kind->name == "state_request")
+    if (scope && *scope == "global" && record.kind->name == "state_request")
         return captured_by.empty() ? "" : "rep/" + captured_by;
-    return row ? row->confirmed.scope : "";
+    return scope.value_or("");
 }
 
 Captured commit_edits(Store::Core& core, std::span<const RecordEdit> edits,
                       const CommitOptions& options) {
     if (edits.empty()) return {};
-    for (const RecordEdit& edit : edits) {
-        if (edit.create && !edit.kind)
-            throw Error(ErrorCode::invalid_argument, "a new record needs a kind");
-        for (const FieldEdit& f : edit.fields)
-            if (!f.field) throw Error(ErrorCode::invalid_argument, "an edit names no field");
-    }
-    return Capture(core, options).run(edits);
+    check_arguments(edits);
+    Store::Core::Writing writing(core);
+    const Standing standing(writing.db);
+    Captured captured = Capture(core, writing, standing, options).run(edits);
+    if (captured) writing.commit();
+    return captured;
+}
+
+std::vector<Captured> Store::commit_all(std::span<const std::span<const RecordEdit>> bundles) {
+    for (const std::span<const RecordEdit> edits : bundles) check_arguments(edits);
+    Core::Writing writing(*core_);
+    const Standing standing(writing.db);
+    std::vector<Captured> all;
+    all.reserve(bundles.size());
+    for (const std::span<const RecordEdit> edits : bundles)
+        all.push_back(edits.empty() ? Captured{}
+                                    : Capture(*core_, writing, standing, {}).run(edits));
+    writing.commit();
+    return all;
 }
 
 Captured Store::commit(std::span<const RecordEdit> edits, bool as_draft) {

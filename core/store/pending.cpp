@@ -164,6 +164,10 @@ void refresh(Row& row, const std::vector<PendingChange>& pending) {
 
 void save_with_pending(sqlite::Database& db, Row& row, const std::vector<PendingChange>& pending) {
     refresh(row, pending);
+    save_shown(db, row, pending);
+}
+
+void save_shown(sqlite::Database& db, Row& row, const std::vector<PendingChange>& pending) {
     save_row(db, row);
     for (const PendingChange& change : pending) save_pending(db, change, row);
 }

@@ -50,6 +50,8 @@ void refresh(Row& row, const std::vector<PendingChange>& pending);
 /// Saves row and pending changes together: what the row shows may have become, or ceased to be, a
 /// write's only copy.
 void save_with_pending(sqlite::Database& db, Row& row, const std::vector<PendingChange>& pending);
+/// The same for a row that was refreshed with just these changes.
+void save_shown(sqlite::Database& db, Row& row, const std::vector<PendingChange>& pending);
 
 /// Row and pending changes as one thing.
 struct Loaded {

@@ -25,9 +25,9 @@ using sqlite::RawValue;
 // is like another; what the others hold can be derived, or is only of use as a whole.
 constexpr std::array<std::string_view, 5> kKnownByShape{"meta", "bundle", "change", "author",
                                                         "external_id"};
-constexpr std::array<std::string_view, 11> kMetaKeys{
+constexpr std::array<std::string_view, 12> kMetaKeys{
     "file",    "rep", "clock",     "identity",         "enrolment_secret", "limits",
-    "counter", "run", "last_sync", "server_offset_ms", "server_entries"};
+    "counter", "run", "last_sync", "server_offset_ms", "server_entries",   "renewal"};
 
 // What the server never hears of.
 constexpr std::array<std::string_view, 3> kOursAlone{"draft_text", "author", "external_id"};
@@ -607,9 +607,10 @@ private:
             bundle.state = BundleState::queued;
             save_bundle(db_, bundle);
         }
-        for (const char* table :
-             {"entry", "touched", "request", "request_bundle", "staged", "staged_departure"})
+        for (const char* table : {"entry", "touched", "request", "request_bundle", "staged",
+                                  "staged_departure", "incomplete", "renewed"})
             db_.execute(std::string("DELETE FROM ") + table);
+        db_.execute("DELETE FROM meta WHERE key='renewal'");
         remark(identity
                    ? "what this file and its server had in common is not certain any more: the "
                      "next sync will ask for recovery; `export --unsent` hands over what is "

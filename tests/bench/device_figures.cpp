@@ -159,11 +159,18 @@ floor_rows* rows_of(const std::string& device_file) {
 }
 
 void capture_all(Store& store, const std::vector<RecordEdit>& edits, std::size_t per_bundle) {
+    std::vector<std::span<const RecordEdit>> bundles;
+    const auto flush = [&] {
+        for (const Captured& captured : store.commit_all(bundles))
+            if (!captured)
+                throw std::runtime_error("refused: " + captured.refusals.front().sentence);
+        bundles.clear();
+    };
     for (std::size_t i = 0; i < edits.size(); i += per_bundle) {
-        const auto captured =
-            store.commit(std::span(edits).subspan(i, std::min(per_bundle, edits.size() - i)));
-        if (!captured) throw std::runtime_error("refused: " + captured.refusals.front().sentence);
+        bundles.push_back(std::span(edits).subspan(i, std::min(per_bundle, edits.size() - i)));
+        if (bundles.size() * per_bundle >= 5000) flush();
     }
+    flush();
 }
 
 }  // namespace rapport::bench

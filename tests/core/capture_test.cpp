@@ -84,6 +84,36 @@ TEST_CASE("a bundle with one bad record stores nothing of it") {
     CHECK(phone.store.overview().queued == 1);
 }
 
+TEST_CASE("of many bundles in one transaction a refused one leaves nothing and stops no other") {
+    Pocket phone;
+    const Id<Customer> customer = phone.customer();
+    Complaint bad = a_complaint(customer);
+    bad.verbatim = std::nullopt;
+    const auto id = [](std::uint8_t n) { return RecordId{{1, 0xA2, 0, 0, 0, n}}; };
+    const std::vector<RecordEdit> first{creation(a_complaint(customer), id(1))},
+        refused{creation(a_complaint(customer), id(2)), creation(bad, id(3))},
+        last{creation(a_complaint(customer), id(4)), creation(a_complaint(customer), id(5))},
+        repeated{creation(a_complaint(customer), id(4))};
+    std::size_t told = 0;
+    const Subscription watch = phone.store.observe({}, [&](const Changes& changes) {
+        for (const Changes::Of& of : changes.kinds) told += of.ids.size();
+    });
+    const std::vector<std::span<const RecordEdit>> bundles{first, refused, last, repeated};
+    const std::vector<Captured> captured = phone.store.commit_all(bundles);
+    REQUIRE(captured.size() == 4);
+    CHECK(captured[0]);
+    CHECK(captured[1].refusals.front().field == "verbatim");
+    CHECK(captured[2].ids == std::vector<RecordId>{id(4), id(5)});
+    CHECK(captured[3].refusals.front().code == "exists");
+    CHECK(told == 3);
+    CHECK(phone.store.find(id(1)));
+    CHECK_FALSE(phone.store.find(id(2)));
+    CHECK_FALSE(phone.store.find(id(3)));
+    CHECK(phone.store.overview().queued == 3);
+    CHECK(phone.store.check().empty());
+    CHECK(phone.frozen().size() == 3);
+}
+
 TEST_CASE(
     "a complaint gets the customer of the visit it names, and a visit without one refuses both") {
     Pocket phone;

@@ -226,6 +226,11 @@ public:
     /// The general form: all edits in one transaction as one bundle, or, as a draft, kept on the
     /// device until `submit`. Ids of new records may be nil; they are then drawn and returned.
     Captured commit(std::span<const RecordEdit> edits, bool as_draft = false);
+    /// Many bundles in one transaction, for imports: each is accepted or refused as a whole as by
+    /// `commit`, in their order, a refused one leaves nothing and stops no other, and when the call
+    /// returns all accepted ones are on disk. One answer per bundle. A few hundred records at a
+    /// time keep other writers from waiting long.
+    std::vector<Captured> commit_all(std::span<const std::span<const RecordEdit>> bundles);
     /// Drafts, the one last touched first.
     std::vector<Draft> drafts() const;
     /// Keeps what a person has typed into one field of a draft: `field`, `group.part` or `map.key`,
