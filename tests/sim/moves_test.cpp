@@ -502,3 +502,35 @@ TEST_CASE("a customer merged into one of another territory goes there with its r
     CHECK(refused->code == "merged");
     world.converged();
 }
+
+TEST_CASE("what left between two pages of a pull takes its staged state along") {
+    WorldOptions options;
+    options.limits.reply_records_max = 1;
+    Territories world(options);
+    Device& north = world.north;
+    Device& tablet = world.device("R17", Role::rep, {kNorth});
+    const auto exchange = [&](Device& device) {
+        world.pass(20);
+        const auto answer = world.engine().sync({device.writer, device.session->next_request()});
+        REQUIRE(answer.error_code.empty());
+        return device.session->take_reply(answer.archive).done;
+    };
+    Task first;
+    first.text = "Anrufen";
+    tablet.capture(first);  // so that the stream of the person is there
+    world.settle();
+    for (int i = 0; i < 3; ++i) tablet.capture(first);
+    while (!exchange(tablet)) {
+    }
+    expect(north.edit(world.customer).set(&Customer::phone, "+49201001").save());
+    REQUIRE_FALSE(exchange(north));  // the customer is staged, without the bytes of the phone
+    expect(north.edit(world.customer).set(&Customer::phone, "+49201002").save());
+    world.pass(1000);
+    world.hand_over(world.customer, kSouth);
+    while (!exchange(north)) {
+    }
+    CHECK_FALSE(north.store->find(world.customer));
+    world.settle();
+    CHECK(world.south.read(world.customer).phone == "+49201002");
+    world.converged();
+}
