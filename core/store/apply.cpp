@@ -33,8 +33,7 @@ public:
         settle_verdicts();
         apply_records();
         for (RecordState& record : last_page) apply_record(std::move(record));
-        for (auto& [id, loaded] : settled_records_) save(loaded);
-        settled_records_.clear();
+        save_applied();
         apply_departures();
         return newest_;
     }
@@ -80,54 +79,64 @@ private:
     }
 
     // Its writes join the confirmed state under their dot; what is pending behind it overwrites
-    // that dot from now on.
+    // that dot from now on. Most of its records come back with the reply as well and are loaded and
+    // saved once for both, so here it is only noted.
     void settle_applied(std::int64_t bundle) {
         const BundleRow row = *load_bundle(db_, bundle);
-        const Dot dot{writer_, row.counter};
-        for (const auto& [id, kind] : records_of(db_, bundle)) {
-            Loaded* const loaded = settled_record(id, kind);
-            if (!loaded) continue;
-            PendingChange applied;
-            std::erase_if(loaded->pending, [&](const PendingChange& c) {
-                if (c.bundle == bundle) applied = c;
-                return c.bundle == bundle;
-            });
-            for (Write write : applied.writes) {
-                write.former = row.former;
-                const Field* field = loaded->row.kind->field(write.field);
-                merge(loaded->row.confirmed.fields[write.field], write, dot,
-                      field && field->is_keyed());
-                written_[id].insert(write.field);
-                for (PendingChange& later : loaded->pending) name_dot(later, write, dot);
-            }
-            strip_captures(loaded->row.confirmed);
-            loaded->row.confirmed_once = true;
-        }
-        delete_bundle(db_, bundle);
+        for (const auto& [id, kind] : records_of(db_, bundle))
+            applied_[id].push_back({bundle, {writer_, row.counter}, row.former, kind});
+        applied_bundles_.push_back(bundle);
     }
 
-    // Most come back with the reply as well: they are saved once, after both.
-    Loaded* settled_record(const RecordId& id, const Kind* kind) {
-        const auto held = settled_records_.find(id);
-        if (held != settled_records_.end()) return &held->second;
-        auto loaded = kind ? load(db_, *kind, id) : std::nullopt;
-        if (!loaded) return nullptr;
-        return &settled_records_.emplace(id, *std::move(loaded)).first->second;
+    void merge_applied(Loaded& loaded) {
+        const auto found = applied_.find(loaded.row.id);
+        if (found == applied_.end()) return;
+        for (const Applied& a : found->second) {
+            PendingChange applied;
+            std::erase_if(loaded.pending, [&](const PendingChange& c) {
+                if (c.bundle == a.bundle) applied = c;
+                return c.bundle == a.bundle;
+            });
+            for (Write write : applied.writes) {
+                write.former = a.former;
+                const Field* field = loaded.row.kind->field(write.field);
+                merge(loaded.row.confirmed.fields[write.field], write, a.dot,
+                      field && field->is_keyed());
+                written_[loaded.row.id].insert(write.field);
+                for (PendingChange& later : loaded.pending) name_dot(later, write, a.dot);
+            }
+        }
+        strip_captures(loaded.row.confirmed);
+        loaded.row.confirmed_once = true;
+        applied_.erase(found);
+    }
+
+    // Those that did not come back.
+    void save_applied() {
+        while (!applied_.empty()) {
+            const auto [id, changes] = *applied_.begin();
+            auto loaded = changes[0].kind ? load(db_, *changes[0].kind, id) : std::nullopt;
+            if (loaded) {
+                merge_applied(*loaded);
+                save(*loaded);
+            }
+            applied_.erase(id);
+        }
+        for (const std::int64_t bundle : applied_bundles_) delete_bundle(db_, bundle);
     }
 
     void save(Loaded& loaded) {
         save_with_pending(db_, loaded.row, loaded.pending);
         writing_.changed(*loaded.row.kind, loaded.row.id);
-        if (!(loaded.row.status & kRowConflict)) return;
-        const auto written = written_.find(loaded.row.id);
-        if (written == written_.end()) return;
+        const auto written = written_.extract(loaded.row.id);
+        if (written.empty() || !(loaded.row.status & kRowConflict)) return;
         const auto in_conflict = [&](std::uint16_t number) {
             const Field* field = loaded.row.kind->field(number);
             const auto state = loaded.row.confirmed.fields.find(number);
             return field && state != loaded.row.confirmed.fields.end() &&
                    conflicted(*field, state->second);
         };
-        if (std::any_of(written->second.begin(), written->second.end(), in_conflict))
+        if (std::any_of(written.mapped().begin(), written.mapped().end(), in_conflict))
             ++settled_.conflicted;
     }
 
@@ -196,12 +205,10 @@ private:
         if (!kind)
             return;  // a kind of a newer server; it comes again after an update (the schema version
                      // then differs)
-        std::optional<Loaded> loaded;
-        if (auto settled = settled_records_.extract(incoming.id); !settled.empty())
-            loaded = std::move(settled.mapped());
-        else
-            loaded = load(db_, *kind, incoming.id);
-        if (!loaded) {
+        auto loaded = load(db_, *kind, incoming.id);
+        if (loaded) {
+            merge_applied(*loaded);
+        } else {
             loaded.emplace();
             loaded->row.kind = kind;
             loaded->row.id = incoming.id;
@@ -288,7 +295,14 @@ private:
     bool any_departed_ = false, renewing_ = false;
     Stamp newest_ = 0;
     std::map<RecordId, std::set<std::uint16_t>> written_;  // fields, by the bundles just applied
-    std::map<RecordId, Loaded> settled_records_;           // of those bundles, not saved yet
+    struct Applied {
+        std::int64_t bundle;
+        Dot dot;
+        std::vector<Dot> former;
+        const Kind* kind;
+    };
+    std::map<RecordId, std::vector<Applied>> applied_;  // not in the confirmed state yet
+    std::vector<std::int64_t> applied_bundles_;
 };
 
 }  // namespace
