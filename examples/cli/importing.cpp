@@ -5,6 +5,7 @@
 #include <fstream>
 #include <iostream>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "command.hpp"
 #include "model/refusals.hpp"
@@ -19,6 +20,9 @@ namespace {
 // lines all carry one bundle by mistake stays within bounds.
 constexpr std::size_t kBundleLinesMax = 5000;
 constexpr std::size_t kLineBytesMax = 4U << 20;
+// Records that share a transaction: an fsync each would be most of the work, and a read command on
+// the same file does not wait either way.
+constexpr std::size_t kTransactionRecords = 1000;
 
 class Importer {
 public:
@@ -74,6 +78,27 @@ public:
         spoilt_ = false;
     }
 
+    /// To be called at the end of the file, after finish_bundle().
+    void write() {
+        std::vector<std::span<const RecordEdit>> bundles;
+        for (const Bundle& bundle : waiting_) bundles.emplace_back(bundle.edits);
+        const std::vector<Captured> answers = store_.commit_all(bundles);
+        for (std::size_t i = 0; i < answers.size(); ++i) {
+            const Bundle& bundle = waiting_[i];
+            for (const Refusal& refusal : answers[i].refusals)
+                report(line_of(bundle.lines, refusal.record), {refusal});
+            if (answers[i]) {
+                ++bundles_;
+                went_in(bundle);
+            } else {
+                left_out_ += bundle.lines.size();
+            }
+        }
+        waiting_.clear();
+        waiting_names_.clear();
+        waiting_ids_.clear();
+    }
+
     std::size_t imported() const { return imported_; }
     std::size_t bundles() const { return bundles_; }
     std::size_t unchanged() const { return unchanged_; }
@@ -85,6 +110,10 @@ private:
         ImportLine parsed;
         std::string text;
         bool is_new = false;  // its id was drawn here
+    };
+    struct Bundle {
+        std::vector<Line> lines;
+        std::vector<RecordEdit> edits;
     };
 
     RecordId new_id() const {
@@ -101,6 +130,7 @@ private:
                 took_name_ = true;
                 return here->second;
             }
+            if (waiting_names_.count(named) > 0) write();  // and only then is it known to be there
             if (const auto before = refs_.find(named); before != refs_.end()) return before->second;
             if (named.find(':') == std::string::npos) return std::nullopt;
             return known_(reference);
@@ -111,6 +141,7 @@ private:
     void name(const Line& line) {
         const Record& record = line.parsed.record;
         if (!line.parsed.ref.empty()) {
+            if (waiting_names_.count(line.parsed.ref) > 0) write();
             if (names_.count(line.parsed.ref) + refs_.count(line.parsed.ref) > 0) {
                 report(line.number, {refusal(record.id, "ref", "ref_used")});
                 spoilt_ = true;
@@ -128,8 +159,7 @@ private:
 
     void commit() {
         bool refused = spoilt_;
-        std::vector<RecordEdit> edits;
-        std::size_t same = 0;
+        Bundle bundle;
         for (Line& line : lines_) {
             if (!line.parsed.refusals.empty()) {
                 // It may only have named a line that follows it in the bundle.
@@ -142,31 +172,31 @@ private:
                 refused = true;
                 continue;
             }
-            if (auto edit = edit_of(line))
-                edits.push_back(std::move(*edit));
-            else
-                ++same;
-        }
-        if (!refused && !edits.empty()) {
-            const Captured captured = store_.commit(edits);
-            for (const Refusal& refusal : captured.refusals)
-                report(line_of(refusal.record), {refusal});
-            refused = !captured;
-            if (captured) ++bundles_;
+            if (auto edit = edit_of(line)) bundle.edits.push_back(std::move(*edit));
         }
         if (refused) {
             left_out_ += lines_.size();
             return;
         }
-        imported_ += edits.size();
-        unchanged_ += same;
-        for (const Line& line : lines_)
+        bundle.lines = std::move(lines_);
+        if (bundle.edits.empty()) return went_in(bundle);
+        for (const auto& [called, id] : names_) waiting_names_.insert(called);
+        for (const RecordEdit& edit : bundle.edits) waiting_ids_.insert(edit.id);
+        waiting_.push_back(std::move(bundle));
+        if (waiting_ids_.size() >= kTransactionRecords) write();
+    }
+
+    void went_in(const Bundle& bundle) {
+        imported_ += bundle.edits.size();
+        unchanged_ += bundle.lines.size() - bundle.edits.size();
+        for (const Line& line : bundle.lines)
             if (!line.parsed.ref.empty()) refs_.emplace(line.parsed.ref, line.parsed.record.id);
     }
 
     // Nullopt when the file holds all of it already.
-    std::optional<RecordEdit> edit_of(const Line& line) const {
+    std::optional<RecordEdit> edit_of(const Line& line) {
         const Record& record = line.parsed.record;
+        if (waiting_ids_.count(record.id) > 0) write();
         RecordEdit edit{record.kind, record.id, true, {}, {}};
         const auto present = line.is_new ? std::nullopt : store_.find(record.id);
         edit.create = !present;
@@ -182,10 +212,10 @@ private:
         return edit;
     }
 
-    std::size_t line_of(const RecordId& id) const {
-        for (const Line& line : lines_)
+    static std::size_t line_of(const std::vector<Line>& lines, const RecordId& id) {
+        for (const Line& line : lines)
             if (line.parsed.record.id == id) return line.number;
-        return lines_.front().number;
+        return lines.front().number;
     }
 
     static void report(std::size_t number, const std::vector<Refusal>& refusals) {
@@ -198,6 +228,9 @@ private:
     std::unordered_map<std::string, RecordId> refs_;   // of lines that went in
     std::unordered_map<std::string, RecordId> names_;  // of the bundle being read
     std::vector<Line> lines_;
+    std::vector<Bundle> waiting_;  // for the transaction they will share
+    std::unordered_set<std::string> waiting_names_;
+    std::unordered_set<RecordId> waiting_ids_;
     std::string bundle_;
     bool took_name_ = false;      // the line just parsed refers to one of `names_`
     bool spoilt_ = false;         // a line of the bundle cannot go in
@@ -240,6 +273,7 @@ int import_lines(const ImportOptions& options) {
                               (size > 0 ? " of " + bytes_shown(size) : ""));
     }
     importer.finish_bundle();
+    importer.write();
     progress.clear();
     std::cout << "imported " << counted(importer.imported(), "record") << " in "
               << counted(importer.bundles(), "bundle");
