@@ -71,7 +71,7 @@ void library_figures(const std::string& own, const std::string& linked) {
         if (path.empty())
             return print({name, {}, "KiB", {}, {}, target, {}, 0, "not built with this build"});
         print_at_most(name, static_cast<double>(std::filesystem::file_size(path)) / 1024, "KiB",
-                      most);
+                      most, "built with MinSizeRel");
     };
     size("library_own_code", own, 1024);
     size("library_with_sqlite_and_zstd", linked, 3072);
