@@ -15,6 +15,8 @@ constexpr std::size_t kWorthCompressing = 256;  // below, the frame costs about 
 constexpr int kWindowLog = 20;                  // 1 MiB: what a decoder on a phone must set aside
 constexpr std::uint64_t kWindowMax = std::uint64_t{1} << kWindowLog;
 constexpr int kLevel = 6;
+constexpr std::size_t kSmallBytes = 64 * 1024;  // where the hardest work is a few milliseconds
+constexpr int kLevelOfSmall = 19;
 
 enum : unsigned char { kIdentity = 0, kZstd = 1 };
 
@@ -40,7 +42,8 @@ std::string compressed(std::string_view archive) {
     const std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)> context(ZSTD_createCCtx(),
                                                                        &ZSTD_freeCCtx);
     if (!context) throw Error(ErrorCode::internal, "no memory for a zstd context");
-    ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, kLevel);
+    ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel,
+                           archive.size() <= kSmallBytes ? kLevelOfSmall : kLevel);
     ZSTD_CCtx_setParameter(context.get(), ZSTD_c_windowLog, kWindowLog);
     ZSTD_CCtx_setParameter(context.get(), ZSTD_c_contentSizeFlag, 1);
     ZSTD_CCtx_setParameter(context.get(), ZSTD_c_checksumFlag, 0);
