@@ -285,3 +285,48 @@ TEST_CASE("decisions arrive once under lost, cut, repeated and late messages") {
         CHECK(phone.store->check().empty());
     }
 }
+
+TEST_CASE("an edit made after its customer had left is decided by the office, and arrives there") {
+    World world;
+    Device& north = world.device("R17", Role::rep, {"territory/DE-50"});
+    Device& south = world.device("R23", Role::rep, {"territory/DE-40"});
+    const Id<Customer> customer = world.customer(north);
+    world.settle();
+    world.cut(north);
+    world.hand_over(customer, "territory/DE-40");
+    world.pass(kDayMs);
+    REQUIRE(north.edit(customer).set(&Customer::phone, "+492461123456").save());
+    Complaint found;
+    found.customer_id = customer;
+    found.product_text = "Becher 500 g";
+    found.verbatim = "Deckel undicht";
+    found.severity = Severity::major;
+    const Id<Complaint> leak = north.capture(found);
+    world.heal_and_settle();
+    CHECK(north.store->overview().review == 2);
+    for (const HeldBundle& held : north.store->held()) {
+        CHECK(held.state == SyncState::review);
+        REQUIRE_FALSE(held.reasons.empty());
+        CHECK(held.reasons[0].code == "not_in_scope");
+    }
+    CHECK_FALSE(south.store->find(leak));
+
+    std::vector<Dot> open;
+    world.storage().begin_read()->open_bundles("default", [&](const server::StoredBundle& bundle) {
+        open.push_back({bundle.writer, bundle.counter});
+    });
+    REQUIRE(open.size() == 2);
+    for (const Dot& bundle : open) {
+        const auto verdict = world.engine().accept("default", bundle);
+        REQUIRE(verdict);
+        CHECK(verdict->verdict == Verdict::applied);
+    }
+    world.settle();
+    CHECK(north.store->held().empty());
+    CHECK(north.store->overview().review == 0);
+    CHECK_FALSE(north.store->overview().unreceived_since);
+    CHECK(south.read(customer).phone == "+492461123456");
+    CHECK(south.read(leak).verbatim == "Deckel undicht");
+    for (const std::string& difference : world.differences()) FAIL_CHECK(difference);
+    for (const Device* device : {&north, &south}) CHECK(device->store->check().empty());
+}
