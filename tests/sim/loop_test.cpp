@@ -326,6 +326,27 @@ TEST_CASE_FIXTURE(Company, "a theme behind which many wishes stand is decided in
     for (const std::string& difference : differences()) FAIL_CHECK(difference);
 }
 
+TEST_CASE_FIXTURE(Company,
+                  "an untold decision goes with its customer to the rep of the new territory") {
+    const auto customer = World::customer(phone);
+    const auto told = answered_complaint(customer, "goodwill"),
+               open = answered_complaint(customer, "justified");
+    const auto first = task_of(told, *phone.read(told).state_version, customer),
+               second = task_of(open, *phone.read(open).state_version, customer);
+    expect(phone.edit(first).set(&LoopTask::told_at, at("2026-03-04T10:00:00+01:00")).save());
+    settle();
+    CHECK_FALSE(engine().begin("default", {customer, "", "territory/DE-40"}));
+    settle();
+    CHECK_FALSE(phone.store->find(second));
+    CHECK(south.read(second).rep_id == "R23");
+    CHECK(south.read(first).rep_id == "R17");  // who told it
+    expect(south.edit(second).set(&LoopTask::told_at, at("2026-03-05T10:00:00+01:00")).save());
+    ask(south, open, "closed");
+    settle();
+    CHECK(quality.read(open).state == ComplaintState::closed);
+    for (const std::string& difference : differences()) FAIL_CHECK(difference);
+}
+
 TEST_CASE_FIXTURE(
     Company, "a question about a wish comes back as a task, and the note that answers it ends it") {
     const auto id = wish(phone, World::customer(phone));
