@@ -156,20 +156,25 @@ std::optional<Refusal> Engine::begin(const std::string& tenant, const HandOver& 
 
 std::size_t Engine::carry_on() {
     if (!work_open_) return 0;
-    work_open_ = false;
+    std::vector<std::string> open;
+    {
+        const auto snapshot = storage_.begin_read();
+        for (std::string& tenant : snapshot->tenants())
+            if (!snapshot->open_moves(tenant).empty() || !snapshot->open_decisions(tenant).empty())
+                open.push_back(std::move(tenant));
+    }
+    work_open_ = !open.empty();
+    if (open.empty()) return 0;
     const auto tx = storage_.begin_write();
     Round round(*tx, environment_, limits_);
     std::size_t looked_at = 0;
-    for (const std::string& tenant : tx->tenants()) {
-        if (tx->open_moves(tenant).empty() && tx->open_decisions(tenant).empty()) continue;
-        work_open_ = true;
+    for (const std::string& tenant : open) {
         if (looked_at >= kMovedRecordsMax) break;
         Changeset changes(round, tenant, bundle_name(kServerWriter, round.tick()), kServerName);
         looked_at += continue_moves(round, changes, kMovedRecordsMax - looked_at);
         if (looked_at < kMovedRecordsMax) looked_at += continue_decisions(round, changes);
         changes.save();
     }
-    if (!work_open_) return 0;
     tx->save_last_stamp(round.clock.last());
     tx->commit();
     return std::max<std::size_t>(looked_at, 1);
