@@ -110,9 +110,9 @@ private:
             "bundles in flight that are not frozen");
         examine_none("SELECT count(*) FROM request_bundle WHERE NOT EXISTS(SELECT 1 FROM request)",
                      "bundles in flight without a request");
-        examine_none("SELECT count(*) FROM bundle WHERE (state=2)<>(counter IS NOT NULL)",
+        examine_none("SELECT count(*) FROM bundle WHERE (state IN (2,4))<>(counter IS NOT NULL)",
                      "bundles whose number does not fit their state");
-        examine_none("SELECT count(*) FROM bundle WHERE state NOT BETWEEN 0 AND 3",
+        examine_none("SELECT count(*) FROM bundle WHERE state NOT BETWEEN 0 AND 4",
                      "bundles in an unknown state");
         examine_none("SELECT count(counter)-count(DISTINCT counter) FROM bundle",
                      "bundle numbers given twice");

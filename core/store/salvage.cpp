@@ -597,7 +597,7 @@ private:
             return;
         }
         std::vector<std::int64_t> frozen;
-        auto select = db_.prepare("SELECT id FROM bundle WHERE state=2");
+        auto select = db_.prepare("SELECT id FROM bundle WHERE state IN (2,4)");
         while (select.step()) frozen.push_back(select.integer(0));
         select.reset();
         for (const std::int64_t id : frozen) {

@@ -78,8 +78,10 @@ public:
         spoilt_ = false;
     }
 
-    /// To be called at the end of the file, after finish_bundle().
+    /// Brings in the bundles that are finished. To be called before waiting for more lines, and at
+    /// the end, after finish_bundle().
     void write() {
+        if (waiting_.empty()) return;
         std::vector<std::span<const RecordEdit>> bundles;
         for (const Bundle& bundle : waiting_) bundles.emplace_back(bundle.edits);
         const std::vector<Captured> answers = store_.commit_all(bundles);
@@ -258,7 +260,11 @@ int import_lines(const ImportOptions& options) {
     std::size_t number = 0;
     std::uint64_t done = 0;
     std::string line;
-    while (std::getline(in, line)) {
+    const auto next_line = [&] {
+        if (in.rdbuf()->in_avail() <= 0) importer.write();  // a pipe may be silent for hours
+        return static_cast<bool>(std::getline(in, line));
+    };
+    while (next_line()) {
         ++number;
         done += line.size() + 1;
         if (!line.empty() && line.back() == '\r') line.pop_back();

@@ -117,7 +117,7 @@ std::optional<Refusal> begin_of_customer(Round& round, Changeset& changes,
                                          const Engine::HandOver& wanted) {
     StoredRecord* customer = changes.find(wanted.customer);
     if (!customer || kind_numbered(customer->state.kind)->home != Home::territory)
-        return refusal({}, "customer", "not_found", {"customer"});
+        return refusal({}, "customer", "unknown_record", {"handed_over"});
     if (const StoredRecord& home = changes.standing(*customer); &home != customer)
         return refusal({}, "customer", "merged", {home.state.id.text()});
     if (customer->state.scope == wanted.to) return std::nullopt;
