@@ -22,6 +22,7 @@
 #include "model/validation.hpp"
 #include "protocol/messages.hpp"
 #include "rapport/error.hpp"
+#include "rapport/kinds/customer.hpp"
 #include "rapport/kinds/loop_task.hpp"
 #include "server/admission.hpp"
 #include "server/auth/access.hpp"
@@ -235,6 +236,18 @@ int revoke_device(const Host& host, const Members& in, Answer& out) {
 
 bool stopping(const Host& host) { return host.stopping != nullptr && host.stopping->load(); }
 
+/// By its id, or `@system:id` as another system calls it.
+std::optional<RecordId> customer_called(const Host& host, const std::string& tenant,
+                                        const std::string& name) {
+    if (const auto id = RecordId::parse(name)) return id;
+    const std::size_t colon = name.find(':');
+    if (name.empty() || name.front() != '@' || colon == std::string::npos)
+        throw Error(ErrorCode::invalid_argument,
+                    "a customer is named by its id, or as @erp:10023 by that of another system");
+    return host.storage.begin_read()->by_external_id(
+        tenant, kind_of<Customer>().number, name.substr(1, colon - 1), name.substr(colon + 1));
+}
+
 int hand_over(const Host& host, const Members& in, Answer& out) {
     const std::string tenant = in.text_or("tenant", kDefaultTenant);
     Engine::HandOver wanted;
@@ -245,8 +258,11 @@ int hand_over(const Host& host, const Members& in, Answer& out) {
         throw Error(ErrorCode::invalid_argument,
                     "name either a customer or the territory it is from");
     if (!customer.empty()) {
-        const auto id = RecordId::parse(customer);
-        if (!id) throw Error(ErrorCode::invalid_argument, "a customer is named by its id");
+        const auto id = customer_called(host, tenant, customer);
+        if (!id) {
+            out.complain("There is no customer " + customer + ".");
+            return 1;
+        }
         wanted.customer = *id;
     }
     std::optional<Refusal> refused;

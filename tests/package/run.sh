@@ -75,5 +75,5 @@ shown() { sed -n "/^## $1/,/^## /p" "$readme" | sed -n '/^```sh$/,/^```$/{/^```/
 PATH=$prefix/bin:$PATH bash -euo pipefail walk.sh >walk.out 2>walk.err || { cat walk.out walk.err >&2; fail "the commands in README.md"; }
 holds walk.out "sent 2, applied 2, .*"
 holds walk.out "sound"
-[ "$(wc -l <records.ndjson)" -eq 4 ] && [ -s cursor ] && [ -s backup.db ] || { cat walk.out >&2; fail "the feed or the backup of README.md"; }
+[ "$(wc -l <records.ndjson)" -eq 8 ] && [ "$(grep -c '"event":"departed"' records.ndjson)" -eq 4 ] && [ -s cursor ] && [ -s backup.db ] || { cat walk.out >&2; fail "the feed or the backup of README.md"; }
 echo "ok"
