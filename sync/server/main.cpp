@@ -266,7 +266,8 @@ int run(int argc, char** argv) {
     std::string customer, from, to;
     auto* handover = with_tenant(with_store(app.add_subcommand(
         "handover", "Hand a customer, or all of a territory, over with everything about them")));
-    handover->add_option("--customer", customer, "The customer's id, or @erp:10023: its id in another system");
+    handover->add_option("--customer", customer,
+                         "The customer's id, or @erp:10023: its id in another system");
     handover->add_option("--from", from, "All customers of this one, territory/CODE")
         ->excludes("--customer");
     handover->add_option("--to", to, "Where they live from now on, territory/CODE")->required();

@@ -34,7 +34,7 @@ holds rapportd lib/sysusers.d/rapportd.conf
 holds rapportd share/doc/rapportd/VIEWS.md
 holds rapportd share/doc/rapportd/examples/reader.py
 for file in include/rapport/store.hpp include/rapport/sync/syncer.hpp lib/librapport_core.a lib/librapport_sync.a \
-    lib/cmake/rapport/rapport-config.cmake lib/pkgconfig/rapport.pc; do
+    lib/cmake/rapport/rapport-config.cmake lib/pkgconfig/rapport.pc include/rapport.h lib/librapport.so lib/pkgconfig/rapport-c.pc; do
     holds librapport-dev "$file"
 done
 needs rapport 'libsqlite3-0 (>= .*libzstd1 (>= '

@@ -67,6 +67,11 @@ read -ra flags < <(pkg-config --cflags --libs rapport)
 "$cxx" -std=c++20 "$here/readme_example.cpp" "${flags[@]}" -o with_pkg_config
 ./with_pkg_config >again
 holds again "complete: 1 applied"
+read -ra flags < <(pkg-config --cflags --libs rapport-c)
+cc=$(cached CMAKE_C_COMPILER)
+"$cc" -std=c11 -Wall -Wextra -Wpedantic -Werror "$here/capture.c" "${flags[@]}" -Wl,-rpath,"$(pkg-config --variable=libdir rapport-c)" -o in_c
+./in_c >captured_in_c
+holds captured_in_c '[0-9.]+ \{"ids":\["[0-9a-f-]{36}"\],"refusals":\[\]\}'
 echo "-- the commands README.md shows for the rep's IT and the backend team"
 mkdir "$temp/walk" && cd "$temp/walk"
 serve
