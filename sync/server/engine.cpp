@@ -314,7 +314,6 @@ Engine::Engine(Storage& storage, Environment& environment, Limits limits, std::i
 std::vector<Engine::Answer> Engine::sync(const std::vector<Call>& calls) {
     const auto tx = storage_.begin_write();
     Round round(*tx, environment_, limits_, horizon_days_);
-    const Stamp stamp_before = round.clock.last();
     std::vector<Answer> answers;
     for (const Call& call : calls) {
         Answer& a = answers.emplace_back();
@@ -330,10 +329,14 @@ std::vector<Engine::Answer> Engine::sync(const std::vector<Call>& calls) {
             a = {{}, code_for_peer(ErrorCode::internal), e.what()};
         }
     }
-    if (round.clock.last() != stamp_before) tx->save_last_stamp(round.clock.last());
-    tx->commit();
-    work_open_ |= round.work_open;
+    commit(round);
     return answers;
+}
+
+void Engine::commit(Round& round) {
+    if (round.clock.last() != round.before) round.tx.save_last_stamp(round.clock.last());
+    round.tx.commit();
+    work_open_ |= round.work_open;
 }
 
 std::optional<StoredVerdict> Engine::accept(const std::string& tenant, Dot bundle) {
@@ -351,8 +354,7 @@ std::optional<StoredVerdict> Engine::accept(const std::string& tenant, Dot bundl
     });
     if (verdict.verdict == Verdict::later) return verdict;
     tx->decide(bundle.writer, bundle.counter, verdict);
-    tx->save_last_stamp(round.clock.last());
-    tx->commit();
+    commit(round);
     return verdict;
 }
 

@@ -76,6 +76,9 @@ public:
     const Limits& limits() const { return limits_; }
 
 private:
+    /// Makes the round durable and notes what it leaves for carry_on().
+    void commit(Round& round);
+
     Storage& storage_;
     Environment& environment_;
     Limits limits_;

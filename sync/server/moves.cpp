@@ -148,9 +148,7 @@ std::optional<Refusal> Engine::begin(const std::string& tenant, const HandOver& 
                                             : begin_of_customer(round, changes, wanted);
     if (refused) return refused;
     changes.save();
-    tx->save_last_stamp(round.clock.last());
-    tx->commit();
-    work_open_ |= round.work_open;
+    commit(round);
     return std::nullopt;
 }
 
@@ -175,8 +173,7 @@ std::size_t Engine::carry_on() {
         if (looked_at < kMovedRecordsMax) looked_at += continue_decisions(round, changes);
         changes.save();
     }
-    tx->save_last_stamp(round.clock.last());
-    tx->commit();
+    commit(round);
     return std::max<std::size_t>(looked_at, 1);
 }
 

@@ -203,8 +203,7 @@ std::vector<Engine::Written> Engine::write_as_server(const std::string& tenant,
     for (const Record& record : records) written.push_back(import.take(record));
     if (!changes.empty()) {
         changes.save();
-        tx->save_last_stamp(round.clock.last());
-        tx->commit();
+        commit(round);
     }
     return written;
 }

@@ -12,6 +12,7 @@ Round::Round(Transaction& tx_, Environment& environment_, const Limits& limits_,
       limits(limits_),
       horizon_days(horizon_days_),
       clock(tx_.last_stamp()),
+      before(clock.last()),
       now(environment_.now()) {
     now.at = std::max(now.at, TimePoint(Milliseconds(HybridClock::wall_ms(clock.last()))));
     now.offset = std::chrono::minutes{0};

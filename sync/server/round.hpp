@@ -39,6 +39,7 @@ struct Round {
     const Limits& limits;
     const std::int64_t horizon_days;
     HybridClock clock;
+    Stamp before;  ///< of the last commit
     Instant now;
     bool work_open = false;  ///< this commit leaves records for Engine::carry_on()
 

@@ -455,6 +455,32 @@ TEST_CASE("every later edit of a merged customer goes to the one it was merged i
     world.converged();
 }
 
+TEST_CASE("a merge that the office accepts brings along what hangs on the customer") {
+    Territories world;
+    Device& office = world.device("M1", Role::mgr, {kNorth});
+    const Id<Customer> lost = world.customer;
+    const Id<Customer> kept = world.World::customer(world.north, "Molkerei Nord GmbH");
+    const Id<Complaint> leak = world.north.capture(a_complaint(lost));
+    world.settle();
+    world.cut(office);
+    world.hand_over(lost, kSouth);
+    world.pass(86'400'000);
+    merge_customers(office, lost, kept);
+    world.heal_and_settle();
+    REQUIRE(office.store->overview().review == 1);
+    Dot merge;
+    world.storage().begin_read()->open_bundles("default", [&](const server::StoredBundle& bundle) {
+        merge = {bundle.writer, bundle.counter};
+    });
+    const auto verdict = world.engine().accept("default", merge);
+    REQUIRE(verdict);
+    REQUIRE(verdict->verdict == Verdict::applied);
+    world.settle();
+    CHECK(root_of(world, leak) == RecordId(kept));
+    CHECK(world.north.read(leak).customer_id == lost);
+    CHECK_FALSE(world.south.store->find(leak));
+}
+
 TEST_CASE("a customer merged into one of another territory goes there with its records") {
     Territories world;
     Device &north = world.north, &south = world.south;
