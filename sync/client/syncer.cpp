@@ -193,7 +193,8 @@ private:
             const Milliseconds left = deadline_ - impl_.environment.now().at;
             if (left.count() <= 0) return end_of_time();
             const std::size_t awaited = replica_.unanswered();
-            const std::string body = protocol::pack(session_.next_request());
+            const std::string body =
+                protocol::pack(session_.next_request(), protocol::Contents::request);
             result_.sent += replica_.unanswered() - awaited;
             if (used() + body.size() > budget_.bytes)
                 return end(SyncEnd::out_of_budget,

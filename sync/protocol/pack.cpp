@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "model/hash.hpp"
+#include "protocol/columns.hpp"
 #include "protocol/messages.hpp"
 
 namespace rapport::protocol {
@@ -14,11 +15,11 @@ constexpr std::size_t kHeaderBytes = 9;
 constexpr std::size_t kWorthCompressing = 256;  // below, the frame costs about what it saves
 constexpr int kWindowLog = 20;                  // 1 MiB: what a decoder on a phone must set aside
 constexpr std::uint64_t kWindowMax = std::uint64_t{1} << kWindowLog;
-constexpr int kLevel = 6;
+constexpr int kLevel = 3;                       // 6 takes twice the time and memory for 4 % less
 constexpr std::size_t kSmallBytes = 64 * 1024;  // where the hardest work is a few milliseconds
 constexpr int kLevelOfSmall = 19;
 
-enum : unsigned char { kIdentity = 0, kZstd = 1 };
+enum : unsigned char { kIdentity = 0, kZstd = 1, kRequestColumns = 2, kReplyColumns = 3 };
 
 std::uint32_t checksum(std::string_view archive) {
     return static_cast<std::uint32_t>(hash64(archive));
@@ -68,10 +69,13 @@ std::uint64_t window_of(std::string_view frame) {
     return base + base / 8 * (window & 7U);
 }
 
-std::string decompressed(std::string_view frame, std::size_t size) {
+/// The content of a frame that states how long it is: `size`, or that at most.
+std::string decompressed(std::string_view frame, std::size_t size, bool exactly) {
     if (window_of(frame) > kWindowMax) violated("a zstd frame with a window of more than 1 MiB");
-    if (ZSTD_getFrameContentSize(frame.data(), frame.size()) != size)
-        violated("a zstd frame whose content size is not the stated length");
+    const unsigned long long stated = ZSTD_getFrameContentSize(frame.data(), frame.size());
+    if (stated > size || (exactly && stated != size))
+        violated("a zstd frame whose content size does not fit the stated length");
+    size = static_cast<std::size_t>(stated);
     if (ZSTD_findFrameCompressedSize(frame.data(), frame.size()) != frame.size())
         violated("bytes that are not one whole zstd frame");
     const std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context(ZSTD_createDCtx(),
@@ -97,18 +101,30 @@ std::string decompressed(std::string_view frame, std::size_t size) {
 
 }  // namespace
 
-std::string pack(std::string_view archive) {
+std::string pack(std::string_view archive, Contents contents) {
     if (archive.size() > UINT32_MAX)
         throw Error(ErrorCode::limit_exceeded, "a message of more than 4 GiB");
-    std::string frame = archive.size() >= kWorthCompressing ? compressed(archive) : std::string();
-    const bool smaller = !frame.empty() && frame.size() < archive.size();
+    std::string content(archive);
+    unsigned char form = kIdentity;
+    const auto offer = [&](unsigned char how, std::string frame) {
+        if (frame.size() >= content.size()) return;
+        content = std::move(frame);
+        form = how;
+    };
+    if (archive.size() >= kWorthCompressing) {
+        std::optional<std::string> columns;
+        if (contents != Contents::opaque) columns = put_apart(archive, contents);
+        if (columns)
+            offer(contents == Contents::request ? kRequestColumns : kReplyColumns,
+                  compressed(*columns));
+        if (!columns || archive.size() <= kSmallBytes) offer(kZstd, compressed(archive));
+    }
     std::string body;
-    body.reserve(kHeaderBytes + (smaller ? frame.size() : archive.size()));
-    body.push_back(static_cast<char>(smaller ? kZstd : kIdentity));
+    body.reserve(kHeaderBytes + content.size());
+    body.push_back(static_cast<char>(form));
     put32(body, static_cast<std::uint32_t>(archive.size()));
     put32(body, checksum(archive));
-    body.append(smaller ? std::string_view(frame) : archive);
-    return body;
+    return body.append(content);
 }
 
 std::string unpack(std::string_view body, std::size_t bytes_max) {
@@ -117,14 +133,19 @@ std::string unpack(std::string_view body, std::size_t bytes_max) {
     const std::size_t size = get32(body, 1);
     const std::uint32_t sum = get32(body, 5);
     const std::string_view content = body.substr(kHeaderBytes);
-    if (form > kZstd) violated("a body of unknown form");
+    if (form > kReplyColumns) violated("a body of unknown form");
     if (size > bytes_max)
         throw Error(ErrorCode::limit_exceeded, "a message of " + std::to_string(size) +
                                                    " bytes where " + std::to_string(bytes_max) +
                                                    " are allowed");
     if (form == kIdentity && content.size() != size)
         violated("a body of another length than stated");
-    std::string archive = form == kIdentity ? std::string(content) : decompressed(content, size);
+    const bool columns = form == kRequestColumns || form == kReplyColumns;
+    std::string archive =
+        form == kIdentity ? std::string(content) : decompressed(content, size, !columns);
+    if (columns)
+        archive = put_together(archive, size,
+                               form == kRequestColumns ? Contents::request : Contents::reply);
     if (checksum(archive) != sum) violated("a body whose checksum does not match");
     return archive;
 }

@@ -18,7 +18,7 @@ while [ $# -gt 0 ]; do
         *) names+=("$1"); shift ;;
     esac
 done
-[ ${#names[@]} -gt 0 ] || names=(unpack request reply bundle record import search)
+[ ${#names[@]} -gt 0 ] || names=(unpack columns request reply bundle record import search)
 
 clang=$(command -v clang++-14 || command -v clang++) || { echo "clang++ is not installed" >&2; exit 2; }
 clangc=$(command -v clang-14 || command -v clang)
@@ -34,9 +34,10 @@ cmake --build "$build" --target $(printf '%s_fuzz ' "${names[@]}")
 bytes_of() { printf "$(tr -d '\n' < "$1" | sed 's/../\\x&/g')"; }
 seeds=$build/seeds
 rm -rf "$seeds"
-mkdir -p "$seeds"/{unpack,request,reply,bundle,record,import,search} "$build/findings"
+mkdir -p "$seeds"/{unpack,columns,request,reply,bundle,record,import,search} "$build/findings"
 for name in bundle record request reply; do bytes_of "tests/golden/$name.hex" > "$seeds/$name/golden"; done
 bytes_of tests/golden/packed.hex > "$seeds/unpack/golden"
+for name in columns columns_archive; do bytes_of "tests/golden/$name.hex" > "$seeds/columns/$name"; done
 split -l 1 -a 4 tests/golden/record_json.ndjson "$seeds/import/golden-"
 printf '"Deckel ist" undichte -Becher Grö\0Der Deckel ist undicht, Größe 95' > "$seeds/search/german"
 

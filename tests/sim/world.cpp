@@ -83,8 +83,8 @@ void World::restart_server() {
     engine_ = std::make_unique<server::Engine>(*storage_, server_environment_, options_.limits);
 }
 
-std::string World::body_of(const std::string& archive) {
-    std::string body = protocol::pack(archive);
+std::string World::body_of(const std::string& archive, protocol::Contents contents) {
+    std::string body = protocol::pack(archive, contents);
     if (happens(faults.cut)) {
         ++struck["cut"];
         body.resize(chance(body.size()));
@@ -93,7 +93,9 @@ std::string World::body_of(const std::string& archive) {
 }
 
 void World::send(std::size_t index) {
-    network_.push_back({index, true, body_of(devices_[index]->session->next_request())});
+    network_.push_back(
+        {index, true,
+         body_of(devices_[index]->session->next_request(), protocol::Contents::request)});
 }
 
 void World::deliver(const Message& message) {
@@ -107,7 +109,8 @@ void World::deliver(const Message& message) {
     if (message.to_server) {
         const server::Engine::Answer answer = engine_->sync({device.writer, archive});
         REQUIRE_MESSAGE(answer.error_code.empty(), answer.error_code, ": ", answer.error_sentence);
-        network_.push_back({message.device, false, body_of(answer.archive)});
+        network_.push_back(
+            {message.device, false, body_of(answer.archive, protocol::Contents::reply)});
         return;
     }
     const Session::Step step = device.session->take_reply(archive);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "client/session.hpp"
+#include "protocol/messages.hpp"
 #include "rapport/kinds.hpp"
 #include "rapport/store.hpp"
 #include "server/engine.hpp"
@@ -154,7 +155,7 @@ private:
     };
     void send(std::size_t device);
     void deliver(const Message& message);
-    std::string body_of(const std::string& archive);
+    std::string body_of(const std::string& archive, protocol::Contents contents);
 
     WorldOptions options_;
     TempDir folder_;

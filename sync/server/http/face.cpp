@@ -225,7 +225,9 @@ void Face::sync(Request request, std::function<void(Response)> done) {
         Response response;
         response.content_type = protocol::kContentType;
         response.body = std::move(outcome.answer.archive);
-        response.finish = [](Response& ready) { ready.body = protocol::pack(ready.body); };
+        response.finish = [](Response& ready) {
+            ready.body = protocol::pack(ready.body, protocol::Contents::reply);
+        };
         done(std::move(response));
     });
     if (!taken) done(busy("the server has more to do than it can take"));
