@@ -8,6 +8,9 @@
 
 namespace rapport {
 
+/// A stamp further ahead of server time than this is no time but a clock set wrong.
+inline constexpr std::int64_t kStampAheadMsMax = 5 * 60 * 1000;
+
 /// Hybrid logical clock (Kulkarni et al., 2014): 48 bits of Unix milliseconds, 16 bits of counter
 /// that carry over into the milliseconds when they overflow. Stamps rise strictly, also when the
 /// wall clock stands still or jumps back.  Confined.

@@ -5,12 +5,18 @@
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __APPLE__
+#include <mach/mach_time.h>
+#include <sys/sysctl.h>
+#endif
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <string_view>
 
+#include "model/hash.hpp"
 #include "rapport/error.hpp"
 
 namespace rapport {
@@ -32,6 +38,37 @@ void read_urandom(std::span<std::uint8_t> out) {
     ::close(file);
 }
 
+// 0 if the system does not say.
+std::uint64_t boot_id() {
+    std::array<char, 64> text{};
+    std::size_t size = 0;
+#ifdef __APPLE__
+    size = text.size();
+    if (::sysctlbyname("kern.bootsessionuuid", text.data(), &size, nullptr, 0) != 0) return 0;
+#else
+    const int file = ::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (file < 0) return 0;
+    const ssize_t got = ::read(file, text.data(), text.size());
+    ::close(file);
+    if (got <= 0) return 0;
+    size = static_cast<std::size_t>(got);
+#endif
+    return hash64(std::string_view(text.data(), size)) | 1;
+}
+
+std::int64_t ms_since_boot() {
+#ifdef __APPLE__
+    mach_timebase_info_data_t base{};
+    ::mach_timebase_info(&base);
+    const std::uint64_t ns = ::mach_continuous_time() * base.numer / base.denom;
+    return static_cast<std::int64_t>(ns / 1'000'000);
+#else
+    timespec t{};
+    ::clock_gettime(CLOCK_BOOTTIME, &t);
+    return std::int64_t{t.tv_sec} * 1000 + t.tv_nsec / 1'000'000;
+#endif
+}
+
 class SystemEnvironment final : public Environment {
 public:
     Instant now() override {
@@ -43,6 +80,12 @@ public:
         const std::chrono::minutes offset{std::clamp<long>(local.tm_gmtoff / 60, -1023, 1023)};
         return {TimePoint(Milliseconds(std::int64_t{t.tv_sec} * 1000 + t.tv_nsec / 1'000'000)),
                 offset};
+    }
+
+    std::optional<Uptime> uptime() override {
+        static const std::uint64_t boot = boot_id();
+        if (boot == 0) return std::nullopt;
+        return Uptime{boot, ms_since_boot()};
     }
 
     void random(std::span<std::uint8_t> out) override {

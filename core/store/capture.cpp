@@ -35,14 +35,10 @@ struct Working {
 // What every capture of a transaction asks of the file.
 struct Standing {
     explicit Standing(sqlite::Database& db)
-        : author(rapport::author(db)),
-          role(capture_role(db)),
-          limits(stored_limits(db)),
-          server_offset_ms(meta_integer(db, "server_offset_ms").value_or(0)) {}
+        : author(rapport::author(db)), role(capture_role(db)), limits(stored_limits(db)) {}
     std::string author;
     Role role;
     Limits limits;
-    std::int64_t server_offset_ms;
 };
 
 // At least as many bytes as the encoded value has.
@@ -76,8 +72,8 @@ public:
           standing_(standing),
           role_(standing.role),
           limits_(standing.limits) {
-        stamp_ = core.clock().tick(now_.at.time_since_epoch().count() + standing.server_offset_ms);
-        capture_ = {core.file(), stamp_};
+        stamp_ = core.clock().tick(core.server_time_ms());
+        capture_ = {core.file(), core.capture_number(stamp_)};
     }
 
     // Refused, it leaves nothing in the transaction.

@@ -112,10 +112,41 @@ void Store::Core::open_for_writing(const Store::Options& options) {
     }
     file_ = static_cast<std::uint64_t>(meta_integer(*writer_, "file").value_or(0));
     clock_ = HybridClock(static_cast<Stamp>(meta_integer(*writer_, "clock").value_or(0)));
+    captures_ = stored_captures_ =
+        static_cast<std::uint64_t>(meta_integer(*writer_, "captures").value_or(0));
+    server_time_ = {meta_integer(*writer_, "server_offset_ms").value_or(0),
+                    static_cast<std::uint64_t>(meta_integer(*writer_, "boot").value_or(0)),
+                    meta_integer(*writer_, "boot_offset_ms").value_or(0)};
     transaction.commit();
 }
 
 Store::Core::~Core() = default;
+
+// ---- the server's time
+
+std::int64_t Store::Core::server_time_ms() const {
+    if (const auto up = environment_.uptime(); up && up->boot == server_time_.boot)
+        return up->ms + server_time_.boot_offset_ms;
+    return now().at.time_since_epoch().count() + server_time_.offset_ms;
+}
+
+bool Store::Core::server_time_is_exact() const {
+    const auto up = environment_.uptime();
+    return !up || up->boot == server_time_.boot;
+}
+
+std::int64_t Store::Core::elapsed_ms() const {
+    const auto up = environment_.uptime();
+    return up ? up->ms : now().at.time_since_epoch().count();
+}
+
+void Store::Core::learn_server_time(sqlite::Database& db, std::int64_t server_ms) {
+    const auto up = environment_.uptime().value_or(Uptime{});
+    server_time_ = {server_ms - now().at.time_since_epoch().count(), up.boot, server_ms - up.ms};
+    set_meta(db, "server_offset_ms", server_time_.offset_ms);
+    set_meta(db, "boot", static_cast<std::int64_t>(server_time_.boot));
+    set_meta(db, "boot_offset_ms", server_time_.boot_offset_ms);
+}
 
 std::unique_ptr<sqlite::Database> Store::Core::take_reader() const {
     {
@@ -157,6 +188,10 @@ void Store::Core::Writing::commit() {
     if (const auto last = static_cast<std::int64_t>(core_.clock_.last());
         meta_integer(db, "clock") != last)
         set_meta(db, "clock", last);
+    if (core_.captures_ != core_.stored_captures_) {
+        set_meta(db, "captures", static_cast<std::int64_t>(core_.captures_));
+        core_.stored_captures_ = core_.captures_;
+    }
     transaction_.commit();
     lock_.unlock();
     Changes changes;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -90,6 +91,23 @@ public:
     Instant now() const { return environment_.now(); }
     std::uint64_t file() const { return file_; }  ///< of capture ids
     HybridClock& clock() { return clock_; }       ///< use only while Writing; kept with the commit
+    /// Of what is captured under this stamp: the stamp itself, unless the clock was set back since
+    /// a number like that was given. Use only while Writing; kept with the commit.
+    std::uint64_t capture_number(Stamp stamp) { return stamp > captures_ ? stamp : ++captures_; }
+    /// Stamps go on from here, although later ones were given; use only while Writing.
+    void set_back_clock(Stamp stamp) {
+        captures_ = std::max(captures_, clock_.last());
+        clock_ = HybridClock(stamp);
+    }
+
+    /// The server's time, as far as known without asking: by the time since the machine was started
+    /// if it was learnt in the same run, else by the wall clock.
+    std::int64_t server_time_ms() const;
+    /// Was it learnt since the machine was started?
+    bool server_time_is_exact() const;
+    void learn_server_time(sqlite::Database& db, std::int64_t server_ms);
+    /// Only differences mean something; sleep counts.
+    std::int64_t elapsed_ms() const;
     const std::shared_ptr<Observers>& observers() const { return observers_; }
 
 private:
@@ -106,6 +124,13 @@ private:
     mutable std::vector<std::unique_ptr<sqlite::Database>> readers_;
     std::uint64_t file_ = 0;
     HybridClock clock_;
+    std::uint64_t captures_ = 0;  // numbers up to here are given, whatever the clock says
+    std::uint64_t stored_captures_ = 0;
+    struct ServerTime {
+        std::int64_t offset_ms = 0;  // to the wall clock, when it was learnt
+        std::uint64_t boot = 0;
+        std::int64_t boot_offset_ms = 0;  // to the time since that boot
+    } server_time_;
     std::shared_ptr<Observers> observers_ = std::make_shared<Observers>();
 };
 

@@ -11,6 +11,7 @@
 #include "store/identity.hpp"
 #include "store/pending.hpp"
 #include "store/schema.hpp"
+#include "store/server_time.hpp"
 
 namespace rapport {
 namespace {
@@ -182,6 +183,7 @@ std::optional<Identity> Replica::identity() const {
 }
 
 std::string Replica::enrolment_secret() {
+    asked_ms_ = store_.core().elapsed_ms();
     Store::Core::Writing writing(store_.core());
     if (const auto kept = meta(writing.db, "enrolment_secret")) return *kept;
     static constexpr char kAlphabet[] =
@@ -195,13 +197,16 @@ std::string Replica::enrolment_secret() {
     return secret;
 }
 
-void Replica::enrol(const Identity& identity) {
+void Replica::enrol(const Identity& identity, std::optional<std::int64_t> server_time_ms) {
     Store::Core::Writing writing(store_.core());
     const auto present = stored_identity(writing.db);
     if (present && present->writer != identity.writer)
         throw Error(ErrorCode::conflict, "the file is enrolled already, as another device");
     store_identity(writing.db, identity);
     if (!present) adopt(writing, identity);
+    if (server_time_ms && asked_ms_)
+        learn_server_time(store_.core(), writing, *server_time_ms,
+                          store_.core().elapsed_ms() - *asked_ms_);
     writing.commit();
 }
 
@@ -230,6 +235,7 @@ std::size_t Replica::kept_back() const {
 }
 
 Outgoing Replica::compose(const Limits& limits) {
+    asked_ms_ = store_.core().elapsed_ms();
     Store::Core::Writing writing(store_.core());
     sqlite::Database& db = writing.db;
     const auto identity = stored_identity(db);
@@ -272,7 +278,6 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     }
     const Instant now = store_.core().now();
     set_meta(db, "last_sync", now.packed());
-    set_meta(db, "server_offset_ms", incoming.server_time_ms - now.at.time_since_epoch().count());
     for (const auto& [writer, name] : incoming.authors)
         db.prepare("INSERT OR REPLACE INTO author(writer, name) VALUES(?,?)")
             .bind(1, writer)
@@ -320,6 +325,9 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
         for (const std::string& scope : incoming.incomplete)
             db.prepare("INSERT OR IGNORE INTO incomplete(scope) VALUES(?)").bind(1, scope).run();
     }
+    if (asked_ms_)
+        learn_server_time(store_.core(), writing, incoming.server_time_ms,
+                          store_.core().elapsed_ms() - *asked_ms_);
     writing.commit();
     return settled;
 }

@@ -100,8 +100,9 @@ public:
     explicit Replica(Store& store) : store_(store) {}
 
     std::optional<Identity> identity() const;
-    /// Takes the identity; what was captured before gets its author and territory.
-    void enrol(const Identity& identity);
+    /// Takes the identity; what was captured before gets its author and territory, and its stamps
+    /// the server's time.
+    void enrol(const Identity& identity, std::optional<std::int64_t> server_time_ms = {});
 
     /// The bearer secret this file enrols with: 32 random bytes as base64url, drawn once and kept,
     /// so that an enrolment whose answer was lost can be repeated.
@@ -139,6 +140,7 @@ public:
 
 private:
     Store& store_;
+    std::optional<std::int64_t> asked_ms_;  // Core::elapsed_ms() when the answer was last asked for
 };
 
 }  // namespace rapport

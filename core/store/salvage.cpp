@@ -25,9 +25,10 @@ using sqlite::RawValue;
 // is like another; what the others hold can be derived, or is only of use as a whole.
 constexpr std::array<std::string_view, 5> kKnownByShape{"meta", "bundle", "change", "author",
                                                         "external_id"};
-constexpr std::array<std::string_view, 12> kMetaKeys{
-    "file",    "rep", "clock",     "identity",         "enrolment_secret", "limits",
-    "counter", "run", "last_sync", "server_offset_ms", "server_entries",   "renewal"};
+constexpr std::array<std::string_view, 14> kMetaKeys{
+    "file",           "rep",    "clock",     "identity",         "enrolment_secret", "limits",
+    "counter",        "run",    "last_sync", "server_offset_ms", "stamps_final",     "captures",
+    "server_entries", "renewal"};
 
 // What the server never hears of.
 constexpr std::array<std::string_view, 3> kOursAlone{"draft_text", "author", "external_id"};
@@ -478,13 +479,14 @@ private:
             change.creates = true;
             if (kind.home == Home::territory) change.scope = row.confirmed.scope;
             const Stamp stamp = next_stamp();
+            const std::uint64_t capture = capture_number(stamp);
             for (const auto& [field_number, content] : row.shown) {
                 const Field* field = kind.field(field_number);
                 if (!field || field->policy == Policy::owned || content.empty()) continue;
                 if (field_number == common_field::state && field->marks.writers.empty()) continue;
                 Write write{field_number, {}, {}, {}, {}, {}};
                 for (const Item& item : content)
-                    write.adds.push_back({item.key, item.value, stamp, {file(), stamp}});
+                    write.adds.push_back({item.key, item.value, stamp, {file(), capture}});
                 change.writes.push_back(std::move(write));
             }
             save_with_pending(db_, row, {change});
@@ -505,6 +507,14 @@ private:
                                        meta_integer(db_, "server_offset_ms").value_or(0));
         set_meta(db_, "clock", static_cast<std::int64_t>(stamp));
         return stamp;
+    }
+
+    // A clock that was set back gives no number twice.
+    std::uint64_t capture_number(Stamp stamp) {
+        const auto given = static_cast<std::uint64_t>(meta_integer(db_, "captures").value_or(0));
+        if (stamp > given) return stamp;
+        set_meta(db_, "captures", static_cast<std::int64_t>(given + 1));
+        return given + 1;
     }
 
     void refresh_rows(const Kind& kind) {

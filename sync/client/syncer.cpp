@@ -382,6 +382,7 @@ void Syncer::enrol(const std::string& server_url, const std::string& code) {
     if (!has_type(response, "application/json"))
         throw Error(ErrorCode::network_failed, kSomebodyElse, response.status);
     Identity identity;
+    std::int64_t server_time_ms = 0;
     identity.server = server;
     identity.credential = secret;
     try {
@@ -399,11 +400,12 @@ void Syncer::enrol(const std::string& server_url, const std::string& code) {
             throw Error(ErrorCode::protocol_violated,
                         "the server's answer names no role or writer this library knows");
         identity.role = *role;
+        server_time_ms = answer.at("server_time_ms").get<std::int64_t>();
     } catch (const nlohmann::json::exception&) {
         throw Error(ErrorCode::protocol_violated,
                     "the server's answer to the enrolment is not what the protocol says");
     }
-    replica.enrol(identity);
+    replica.enrol(identity, server_time_ms);
 }
 
 }  // namespace rapport

@@ -16,8 +16,6 @@ constexpr std::size_t kAnswersMax =
     64;  // to one request: the device may hold the tag of any of them
 constexpr std::int64_t kSeenEveryMs =
     5 * 60'000;  // how exact `last_seen_ms` is: a poll costs no write
-constexpr std::int64_t kAheadMsMax =
-    5 * 60 * 1000;  // a stamp further ahead of server time than this is replaced
 
 [[noreturn]] void violated(const char* what) { throw Error(ErrorCode::protocol_violated, what); }
 
@@ -32,7 +30,7 @@ const ServerEntry::Answer* answer_of(const ServerEntry& entry, const protocol::E
 /// the furthest that is let through, in their own order. What was sent stays readable in the stored
 /// bundle.
 void hold_back_stamps(std::vector<Bundle>& bundles, std::int64_t now_ms) {
-    const Stamp furthest = HybridClock::at(now_ms + kAheadMsMax);
+    const Stamp furthest = HybridClock::at(now_ms + kStampAheadMsMax);
     std::map<Stamp, Stamp> replaced;
     const auto each = [&](auto work) {
         for (Bundle& bundle : bundles)

@@ -31,9 +31,20 @@ public:
     void random(std::span<std::uint8_t> out) override {
         for (auto& byte : out) byte = static_cast<std::uint8_t>(random_());
     }
+    std::optional<Uptime> uptime() override {
+        if (boot == 0) return std::nullopt;
+        return Uptime{boot, world_ms_ - started_ms_};
+    }
+    /// From now on the device tells how long it has been running.
+    void start_machine() {
+        ++boot;
+        started_ms_ = world_ms_;
+    }
     std::int64_t skew_ms = 0;
+    std::uint64_t boot = 0;
 
 private:
+    std::int64_t started_ms_ = 0;
     const std::int64_t& world_ms_;
     std::mt19937_64 random_;
 };
@@ -108,6 +119,7 @@ public:
     /// As `rapportd handover` does; what hangs on the customer follows by and by.
     void hand_over(const RecordId& customer, const std::string& to);
 
+    void set_server_clock(std::int64_t skew_ms) { server_environment_.skew_ms = skew_ms; }
     /// The server is killed and started again over its file.
     void restart_server();
 

@@ -453,7 +453,7 @@ TEST_CASE("an enrolment whose answer was lost is repeated under the same credent
     CHECK_THROWS_AS(phone.syncer.enrol("http://localhost:8470/", "CODE"), Error);
     phone.says(http(
         200, "application/json",
-        R"({"tenant":"t","rep":"R17","role":"rep","scopes":["territory/DE-50"],"writer":"18446744073709551000"})"));
+        R"({"tenant":"t","rep":"R17","role":"rep","scopes":["territory/DE-50"],"writer":"18446744073709551000","server_time_ms":1772440200000})"));
     phone.syncer.enrol("http://localhost:8470/", "CODE");
     REQUIRE(phone.transport.requests.size() == 2);
     CHECK(phone.transport.requests[0].url == "http://localhost:8470/v1/enrol");
