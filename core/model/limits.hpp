@@ -6,7 +6,8 @@
 namespace rapport {
 
 /// Limits the server publishes and the device applies at capture, so that what was captured can be
-/// sent. `version` rises with each change.
+/// sent. `version` rises with each change, and with each kind or field that is added: it is what
+/// devices with a newer app wait for.
 struct Limits {
     std::uint32_t version = 1;
     std::uint32_t bundle_bytes_max =

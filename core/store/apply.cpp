@@ -5,6 +5,7 @@
 #include <set>
 
 #include "model/archive.hpp"
+#include "model/validation.hpp"
 #include "store/identity.hpp"
 #include "store/schema.hpp"
 
@@ -180,10 +181,18 @@ private:
             row.state = BundleState::refused;
         } else {
             row.state = BundleState::queued;
-            row.later_run = run_;
+            row.later_run = waits_for_server(j.reasons) ? kUntilServerIsNewer : run_;
         }
         save_bundle(db_, row);
         for (const auto& [id, kind] : records_of(db_, j.bundle)) writing_.changed(*kind, id);
+    }
+
+    // To send it again would bring the same answer until the server has been upgraded.
+    static bool waits_for_server(const std::vector<Refusal>& reasons) {
+        return std::any_of(reasons.begin(), reasons.end(), [](const Refusal& reason) {
+            return reason.code == refusal_code::kUnknownKind ||
+                   reason.code == refusal_code::kUnknownField;
+        });
     }
 
     void apply_records() {
@@ -202,9 +211,7 @@ private:
 
     void apply_record(RecordState incoming) {
         const Kind* kind = kind_numbered(incoming.kind);
-        if (!kind)
-            return;  // a kind of a newer server; it comes again after an update (the schema version
-                     // then differs)
+        if (!kind) return put_aside(incoming);
         auto loaded = load(db_, *kind, incoming.id);
         if (loaded) {
             merge_applied(*loaded);
@@ -219,13 +226,26 @@ private:
         loaded->row.confirmed_once = true;
         loaded->row.status &= ~static_cast<std::int64_t>(kRowHidden);
         save(*loaded);
-        if (renewing_)
-            db_.prepare("INSERT OR IGNORE INTO renewed(record) VALUES(?)")
-                .bind(1, loaded->row.id)
-                .run();
+        note_renewed(loaded->row.id);
         if (any_departed_)
             db_.prepare("DELETE FROM departed WHERE record = ?").bind(1, loaded->row.id).run();
         ++settled_.records;
+    }
+
+    // A kind of a newer server. It is a record like any other once the app has been updated.
+    void put_aside(const RecordState& incoming) {
+        db_.prepare("INSERT OR REPLACE INTO unknown_record(record, kind, body) VALUES(?,?,?)")
+            .bind(1, incoming.id)
+            .bind(2, static_cast<int>(incoming.kind))
+            .bind_blob(3, encode_record(incoming))
+            .run();
+        newest_ = std::max(newest_, newest_stamp(incoming));
+        note_renewed(incoming.id);
+    }
+
+    void note_renewed(const RecordId& id) {
+        if (!renewing_) return;
+        db_.prepare("INSERT OR IGNORE INTO renewed(record) VALUES(?)").bind(1, id).run();
     }
 
     // The server left out the bytes of values this device sent; they have just been merged into the
@@ -256,13 +276,26 @@ private:
         select.reset();
         for (const Departure& departure : departures) {
             auto loaded = load(db_, departure.id);
-            if (!loaded || loaded->row.confirmed.move >= departure.move) continue;
+            if (!loaded) {
+                forget_aside(departure);
+                continue;
+            }
+            if (loaded->row.confirmed.move >= departure.move) continue;
             loaded->row.status |= kRowHidden;
             save_with_pending(db_, loaded->row, loaded->pending);
             note_departed(loaded->row, departure);
             writing_.changed(*loaded->row.kind, departure.id);
         }
         db_.execute("DELETE FROM staged_departure");
+    }
+
+    void forget_aside(const Departure& departure) {
+        auto body = db_.prepare("SELECT body FROM unknown_record WHERE record = ?");
+        if (!body.bind(1, departure.id).step() ||
+            decode_record(body.blob(0)).move >= departure.move)
+            return;
+        body.reset();
+        db_.prepare("DELETE FROM unknown_record WHERE record = ?").bind(1, departure.id).run();
     }
 
     // The row stays, hidden, while a server that was restored may still ask for it.
@@ -388,7 +421,9 @@ bool drop_not_renewed(Store::Core::Writing& writing, std::size_t limit) {
         dropped += ids.size();
         if (dropped == limit) return true;
     }
-    db.execute("DELETE FROM renewed; DELETE FROM meta WHERE key = 'renewal'");
+    db.execute(
+        "DELETE FROM unknown_record WHERE record NOT IN (SELECT record FROM renewed); "
+        "DELETE FROM renewed; DELETE FROM meta WHERE key = 'renewal'");
     return false;
 }
 

@@ -63,6 +63,10 @@ std::optional<Loaded> load(sqlite::Database& db, const Kind& kind, const RecordI
 
 // ---- bundles
 
+/// `later_run` of a bundle with something in it that the server is too old for: it waits until the
+/// server publishes other limits, as every upgrade does.
+inline constexpr std::int64_t kUntilServerIsNewer = INT64_MAX;
+
 struct BundleRow {
     std::int64_t id = 0;
     BundleState state = BundleState::queued;

@@ -136,7 +136,7 @@ std::vector<std::int64_t> sendable_bundles(sqlite::Database& db, std::size_t lim
     auto select = db.prepare(
         "WITH RECURSIVE held(id) AS ("
         "  SELECT id FROM bundle INDEXED BY bundle_held WHERE (state <> 1 OR later_run <> 0)"
-        "     AND (state IN (0, 3, 4) OR (state = 1 AND later_run = ?1)"
+        "     AND (state IN (0, 3, 4) OR (state = 1 AND later_run >= ?1)"
         "     OR (state = 2 AND verdict IS NOT NULL AND verdict <> 1))"
         "  UNION SELECT n.bundle FROM needs n JOIN held h ON n.needed = h.id)"
         "SELECT id FROM bundle WHERE state = 1 AND id NOT IN (SELECT id FROM held) ORDER BY id "
@@ -283,7 +283,12 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
             .bind(1, writer)
             .bind(2, name)
             .run();
-    if (incoming.limits) store_limits(db, *incoming.limits);
+    if (incoming.limits) {
+        store_limits(db, *incoming.limits);
+        db.prepare("UPDATE bundle SET later_run = 1 WHERE state = 1 AND later_run = ?")
+            .bind(1, kUntilServerIsNewer)
+            .run();
+    }
     if (!incoming.scopes.empty()) {
         Identity identity = *stored_identity(db);
         identity.scopes = incoming.scopes;

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "rapport/error.hpp"
+#include "store/pending.hpp"
 #include "store/rows.hpp"
 
 namespace rapport {
@@ -66,6 +67,9 @@ constexpr std::array kBookkeeping{
     "CREATE TABLE IF NOT EXISTS incomplete(scope TEXT PRIMARY KEY) WITHOUT ROWID, STRICT",
 
     "CREATE TABLE IF NOT EXISTS renewed(record BLOB PRIMARY KEY) WITHOUT ROWID, STRICT",
+
+    "CREATE TABLE IF NOT EXISTS unknown_record("
+    "record BLOB PRIMARY KEY, kind INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID, STRICT",
 
     "CREATE TABLE IF NOT EXISTS draft_text("
     "record BLOB NOT NULL, field TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY(record, field))"
@@ -191,6 +195,25 @@ void migrate_kind(sqlite::Database& db, const Kind& kind) {
     if (!added.empty()) show_new_fields(db, kind, added);
 }
 
+// An older build could only put aside what it did not know.
+void show_new_kinds(sqlite::Database& db) {
+    std::vector<RecordState> known;
+    auto select = db.prepare("SELECT kind, body FROM unknown_record ORDER BY record");
+    while (select.step())
+        if (kind_numbered(static_cast<std::uint16_t>(select.integer(0))))
+            known.push_back(decode_record(select.blob(1)));
+    select.reset();
+    for (RecordState& record : known) {
+        Row row;
+        row.kind = kind_numbered(record.kind);
+        row.id = record.id;
+        row.confirmed = std::move(record);
+        row.confirmed_once = true;
+        save_with_pending(db, row, {});
+        db.prepare("DELETE FROM unknown_record WHERE record=?").bind(1, row.id).run();
+    }
+}
+
 [[noreturn]] void throw_older() {
     throw Error(ErrorCode::conflict, "an older build wrote the file; open it for writing once");
 }
@@ -215,6 +238,7 @@ void create_or_migrate(sqlite::Database& db) {
                    "; PRAGMA user_version=" + std::to_string(kFormatVersion));
     for (const char* sql : kBookkeeping) db.execute(sql);
     for (const Kind* kind : all_kinds()) migrate_kind(db, *kind);
+    show_new_kinds(db);
     transaction.commit();
 }
 

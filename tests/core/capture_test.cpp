@@ -326,6 +326,45 @@ TEST_CASE(
     CHECK(phone.store.read(customer)->name == "Single");
 }
 
+TEST_CASE("what the server is too old for waits until it has been upgraded") {
+    Pocket phone;
+    const Id<Customer> customer = phone.customer();
+    auto [dependant, captured] = phone.store.put(a_complaint(customer));
+    REQUIRE(captured);
+    auto [other, also] = phone.store.put(a_complaint(phone.customer("Käserei Süd")));
+    REQUIRE(also);
+    const auto settle = [&](std::vector<IncomingVerdict> verdicts, std::optional<Limits> limits) {
+        Incoming in;
+        in.next = phone.replica.compose({}).next;
+        in.checkpoint = in.leaves_entry = true;
+        in.tag = 1;
+        in.verdicts = std::move(verdicts);
+        in.limits = limits;
+        REQUIRE(phone.replica.settle(in));
+    };
+    const std::vector<Refusal> too_old{{customer, "", "unknown_field", "Not known here yet."}};
+    settle({{1, Verdict::later, too_old},
+            {2, Verdict::later, {}},
+            {3, Verdict::applied, {}},
+            {4, Verdict::applied, {}}},
+           {});
+    CHECK(phone.store.status(customer).state == SyncState::waits);
+    CHECK(phone.store.status(customer).reasons.at(0).code == "unknown_field");
+    CHECK(phone.store.status(other).state == SyncState::confirmed);
+    for (int run = 0; run < 3; ++run) {
+        phone.replica.begin_run();
+        CHECK(phone.replica.sendable() == 0);
+    }
+    Limits upgraded;
+    ++upgraded.version;
+    settle({}, upgraded);
+    phone.replica.begin_run();
+    const auto bundles = phone.frozen();
+    REQUIRE(bundles.size() == 2);
+    CHECK(bundles[0].changes.at(0).id == customer);
+    CHECK(bundles[0].changes.at(0).writes.at(0).former == std::vector<Dot>{{77, 1}});
+}
+
 TEST_CASE("an edit of several records of a refused bundle repairs it, additions included") {
     Pocket phone;
     Bundling bundle = phone.store.bundle();

@@ -82,6 +82,63 @@ TEST_CASE("a file without the kinds and fields of this build gets them, and keep
     CHECK(store.query(tasks).records.empty());
 }
 
+TEST_CASE("records of a kind this build does not know stay, and are there after an update") {
+    const TempDir folder;
+    const std::string path = golden_file(folder);
+    constexpr std::uint16_t kUnknown = 4711;
+    const auto record = [](std::uint8_t last, std::uint16_t kind) {
+        RecordState state;
+        state.kind = kind;
+        state.id.bytes[0] = 9;
+        state.id.bytes[15] = last;
+        state.scope = "territory/DE-50";
+        state.move = 2;
+        state.fields[kind_of<Task>().field("text")->number].live = {
+            {{77, 4}, 5, "", Value("Anrufen"), {}, false}};
+        return state;
+    };
+    const auto kept = [&] {
+        sqlite::Database db = sqlite::Database::open(path, {});
+        auto select = db.prepare("SELECT COUNT(*) FROM unknown_record");
+        select.step();
+        return select.integer(0);
+    };
+    {
+        Store store = Store::open(path);
+        Replica replica(store);
+        replica.enrol(
+            {"http://127.0.0.1", "default", "R17", Role::rep, {"territory/DE-50"}, 77, "secret"});
+        const auto page = [&](std::vector<RecordState> records, std::vector<Departure> departures) {
+            Incoming in;
+            in.next = replica.compose({}).next;
+            in.checkpoint = in.leaves_entry = true;
+            in.tag = 1;
+            in.records = std::move(records);
+            in.departures = std::move(departures);
+            REQUIRE(replica.settle(in));
+        };
+        page({record(1, kUnknown), record(2, kUnknown), record(3, kUnknown)}, {});
+        page({}, {{kUnknown, record(2, kUnknown).id, 3, ""},
+                  {kUnknown, record(3, kUnknown).id, 2, ""}});
+    }
+    CHECK(kept() == 2);  // one departed; the other came back before its departure was told
+    const RecordId id = record(1, kUnknown).id;
+    CHECK_FALSE(Store::open(path).find(id));
+    {
+        sqlite::Database db = sqlite::Database::open(path, {});
+        db.prepare("UPDATE unknown_record SET kind=?, body=? WHERE record=?")
+            .bind(1, static_cast<int>(kind_of<Task>().number))
+            .bind_blob(2, encode_record(record(1, kind_of<Task>().number)))
+            .bind(3, id)
+            .run();
+    }
+    Store updated = Store::open(path);
+    CHECK(updated.read(Id<Task>(id))->text == "Anrufen");
+    CHECK(updated.status(id).state == SyncState::confirmed);
+    CHECK(updated.check().empty());
+    CHECK(kept() == 1);
+}
+
 TEST_CASE("a file without a table of this build is read once it has been opened for writing") {
     const TempDir folder;
     const std::string path = golden_file(folder, "DROP TABLE IF EXISTS draft_text");
