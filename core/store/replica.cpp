@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "model/archive.hpp"
 #include "model/home.hpp"
@@ -129,8 +130,10 @@ private:
 };
 
 // Bundles that may go now, in order: queued, not told `later` in this run, and nothing they need
-// stays behind.
-std::vector<std::int64_t> sendable_bundles(sqlite::Database& db, std::size_t limit) {
+// stays behind. `among` names those that count, by a table of ids.
+std::vector<std::int64_t> sendable_bundles(sqlite::Database& db, std::size_t limit,
+                                           const std::string& with = "",
+                                           const std::string& among = "bundle") {
     const std::int64_t run = meta_integer(db, "run").value_or(1);
     std::vector<std::int64_t> ids;
     auto select = db.prepare(
@@ -138,11 +141,27 @@ std::vector<std::int64_t> sendable_bundles(sqlite::Database& db, std::size_t lim
         "  SELECT id FROM bundle INDEXED BY bundle_held WHERE (state <> 1 OR later_run <> 0)"
         "     AND (state IN (0, 3, 4) OR (state = 1 AND later_run >= ?1)"
         "     OR (state = 2 AND verdict IS NOT NULL AND verdict <> 1))"
-        "  UNION SELECT n.bundle FROM needs n JOIN held h ON n.needed = h.id)"
-        "SELECT id FROM bundle WHERE state = 1 AND id NOT IN (SELECT id FROM held) ORDER BY id "
-        "LIMIT ?2");
+        "  UNION SELECT n.bundle FROM needs n JOIN held h ON n.needed = h.id)" +
+        with + "SELECT id FROM " + among +
+        " WHERE state = 1 AND id NOT IN (SELECT id FROM held) ORDER BY id LIMIT ?2");
     select.bind(1, run).bind(2, static_cast<std::int64_t>(limit));
     while (select.step()) ids.push_back(select.integer(0));
+    return ids;
+}
+
+// Where somebody may come to harm, the complaint and what it needs do not stand in the queue.
+std::vector<std::int64_t> in_order_of_sending(sqlite::Database& db, std::size_t limit) {
+    std::vector<std::int64_t> ids = sendable_bundles(
+        db, limit,
+        ", urgent(id) AS ("
+        "  SELECT c.bundle FROM complaint k JOIN change c ON c.record = k.id"
+        "  WHERE k.severity = 'safety' AND k.status & " +
+            std::to_string(kRowPending) +
+            "  UNION SELECT n.needed FROM needs n JOIN urgent u ON n.bundle = u.id)",
+        "urgent JOIN bundle USING(id)");
+    const std::set<std::int64_t> urgent(ids.begin(), ids.end());
+    for (const std::int64_t id : sendable_bundles(db, limit))
+        if (!urgent.contains(id) && ids.size() < limit) ids.push_back(id);
     return ids;
 }
 
@@ -250,7 +269,7 @@ Outgoing Replica::compose(const Limits& limits) {
 
     Freezer freezer(db, *identity);
     std::size_t size = 0;
-    for (const std::int64_t id : sendable_bundles(db, limits.request_bundles_max)) {
+    for (const std::int64_t id : in_order_of_sending(db, limits.request_bundles_max)) {
         BundleRow row = *load_bundle(db, id);
         std::string bytes = freezer.bytes_of(row);
         if (size > 0 && size + bytes.size() > limits.request_bytes_max) break;

@@ -326,6 +326,40 @@ TEST_CASE(
     CHECK(phone.store.read(customer)->name == "Single");
 }
 
+TEST_CASE("a safety complaint goes first, behind nothing but what it needs") {
+    Pocket phone;
+    const Id<Customer> customer = phone.customer();
+    for (int i = 0; i < 5; ++i) REQUIRE(phone.store.put(a_complaint(customer)).second);
+    const Id<Customer> other = phone.customer("Käserei Süd");
+    Complaint glass = a_complaint(other);
+    glass.severity = Severity::safety;
+    const auto [id, captured] = phone.store.put(glass);
+    REQUIRE(captured);
+    Limits limits;
+    limits.request_bundles_max = 3;
+    const auto subjects = [&] {
+        std::vector<RecordId> ids;
+        std::uint64_t last = 0;
+        for (const std::string& bytes : phone.replica.compose(limits).bundles) {
+            const Bundle bundle = decode_bundle(bytes);
+            CHECK(bundle.counter > last);
+            for (const std::uint64_t needed : bundle.needs) CHECK(needed < bundle.counter);
+            last = bundle.counter;
+            ids.push_back(bundle.changes.at(0).id);
+        }
+        return ids;
+    };
+    CHECK(subjects() == std::vector<RecordId>{other, id, customer});
+    // Everything else follows in its order.
+    phone.confirm_all();
+    for (int rest = 0; rest < 2; ++rest) {
+        CHECK(subjects().size() == (rest == 0 ? 3 : 2));
+        phone.confirm_all();
+    }
+    CHECK(phone.store.overview().queued == 0);
+    CHECK(phone.store.check().empty());
+}
+
 TEST_CASE("what the server is too old for waits until it has been upgraded") {
     Pocket phone;
     const Id<Customer> customer = phone.customer();
