@@ -107,6 +107,14 @@ StoredRecord& Changeset::create(const Kind& kind, const RecordId& id) {
     return record;
 }
 
+StoredRecord& Changeset::create_as_server(const Kind& kind, const RecordId& id, Stamp stamp) {
+    StoredRecord& record = create(kind, id);
+    write(record, "created_at", round_.now.packed(), stamp);
+    write(record, "created_by", kServerName, stamp);
+    write(record, "schema_version", kSchemaVersion, stamp);
+    return record;
+}
+
 bool Changeset::is_new(const StoredRecord& record) const {
     return held_.at(record.state.id).is_new;
 }

@@ -30,6 +30,8 @@ public:
     StoredRecord* find(const RecordId& id);
     /// A new record without scope. There must be none with this id.
     StoredRecord& create(const Kind& kind, const RecordId& id);
+    /// The same, with what says that the server made it now.
+    StoredRecord& create_as_server(const Kind& kind, const RecordId& id, Stamp stamp);
     bool is_new(const StoredRecord& record) const;
     /// The record will be saved, and so reach everybody in its scope, also if nothing in it
     /// changes.

@@ -53,16 +53,13 @@ StoredRecord& open_loop(Round& round, Changeset& changes, const StoredRecord& su
                 changes.find(id_of(changes, subject.state.id, earlier, customer.state.id)))
             cancel(round, changes, *task);
 
-    StoredRecord& task = changes.create(loop_tasks(), id);
+    const Stamp stamp = round.tick();
+    StoredRecord& task = changes.create_as_server(loop_tasks(), id, stamp);
     task.state.scope = customer.state.scope;
     task.root = customer.state.id;
-    const Stamp stamp = round.tick();
     const auto set = [&](const char* field, Value value) {
         changes.write(task, field, std::move(value), stamp);
     };
-    set("created_at", round.now.packed());
-    set("created_by", kServerName);
-    set("schema_version", kSchemaVersion);
     set("subject_id", subject.state.id.raw());
     set("decision_version", decision);
     set("customer_id", customer.state.id.raw());

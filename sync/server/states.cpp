@@ -131,14 +131,11 @@ void record_event(Round& round, Changeset& changes, StoredRecord& subject, const
     const RecordId id = name_based_id(changes.tenant(), kind.name,
                                       subject.state.id.text() + ":" + std::to_string(version));
     if (changes.find(id)) return;
-    StoredRecord& event = changes.create(kind, id);
+    StoredRecord& event = changes.create_as_server(kind, id, stamp);
     changes.hang(event, subject);
     const auto set = [&](const char* field, Value value) {
         changes.write(event, field, std::move(value), stamp);
     };
-    set("created_at", round.now.packed());
-    set("created_by", kServerName);
-    set("schema_version", kSchemaVersion);
     set("subject_id", subject.state.id.raw());
     set("from", from);
     set("to", shown_text(subject, "state"));
@@ -245,19 +242,16 @@ void ask_back(Round& round, Changeset& changes, const StoredRecord& wish) {
     const std::string rep =
         rep_for(round, changes.tenant(), wish.state.scope, shown_text(wish, "created_by"));
     if (rep.empty()) return;
-    StoredRecord& task = changes.create(
-        the_kind("task"), name_based_id(changes.tenant(), "task",
-                                        std::string(kQuestionRule) + ":" + wish.state.id.text() +
-                                            ":" + std::to_string(version_of(wish))));
+    const Stamp stamp = round.tick();
+    const RecordId id = name_based_id(changes.tenant(), "task",
+                                      std::string(kQuestionRule) + ":" + wish.state.id.text() +
+                                          ":" + std::to_string(version_of(wish)));
+    StoredRecord& task = changes.create_as_server(the_kind("task"), id, stamp);
     task.state.scope = std::string(kPersonScopes) + rep;
     task.root = wish.root;
-    const Stamp stamp = round.tick();
     const auto set = [&](const char* field, Value value) {
         changes.write(task, field, std::move(value), stamp);
     };
-    set("created_at", round.now.packed());
-    set("created_by", kServerName);
-    set("schema_version", kSchemaVersion);
     set("subject_id", wish.state.id.raw());
     set("text", shown_value(wish, "question"));
     set("assignee", rep);
