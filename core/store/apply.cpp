@@ -20,6 +20,18 @@ Stamp newest_stamp(const RecordState& state) {
     return newest;
 }
 
+// A record outside this device's scopes goes whatever its move number, until it comes again.
+constexpr std::uint64_t kNotYours = INT64_MAX;
+
+// It came with no reply, and yet a server that is restored to before the last one must hear of it.
+void note_touched(sqlite::Database& db, const RecordId& id) {
+    db.prepare(
+          "INSERT OR IGNORE INTO touched(entry, record) SELECT MAX(seq), ? FROM entry HAVING "
+          "MAX(seq) IS NOT NULL")
+        .bind(1, id)
+        .run();
+}
+
 class Checkpoint {
 public:
     Checkpoint(Store::Core::Writing& writing, Settled& settled)
@@ -120,6 +132,7 @@ private:
             if (loaded) {
                 merge_applied(*loaded);
                 save(*loaded);
+                note_touched(db_, id);
             }
             applied_.erase(id);
         }
@@ -281,6 +294,7 @@ private:
                 continue;
             }
             if (loaded->row.confirmed.move >= departure.move) continue;
+            if (departure.move == kNotYours && loaded->row.status & kRowHidden) continue;
             loaded->row.status |= kRowHidden;
             save_with_pending(db_, loaded->row, loaded->pending);
             note_departed(loaded->row, departure);
@@ -356,9 +370,10 @@ void stage(sqlite::Database& db, const Incoming& incoming) {
                 .bind(1, record.id)
                 .bind_blob(2, encode_record(record))
                 .run();
-        db.prepare("DELETE FROM staged_departure WHERE record = ? AND move <= ?")
+        db.prepare("DELETE FROM staged_departure WHERE record = ? AND (move <= ? OR move = ?)")
             .bind(1, record.id)
             .bind(2, record.move)
+            .bind(3, kNotYours)
             .run();
     }
     // A state from before the departure is not shown any more, and what it leaves out may be
@@ -383,7 +398,7 @@ void stage(sqlite::Database& db, const Incoming& incoming) {
             .run();
     };
     for (const Departure& d : incoming.departures) depart(d.id, d.kind, d.move, d.scope);
-    for (const RecordId& id : incoming.not_yours) depart(id, 0, INT64_MAX, "");
+    for (const RecordId& id : incoming.not_yours) depart(id, 0, kNotYours, "");
 }
 
 bool drop_departed(Store::Core::Writing& writing, std::size_t limit) {
@@ -416,6 +431,7 @@ bool drop_not_renewed(Store::Core::Writing& writing, std::size_t limit) {
         select.reset();
         for (const RecordId& id : ids) {
             delete_row(db, *load_row(db, *kind, id));
+            note_touched(db, id);
             writing.changed(*kind, id);
         }
         dropped += ids.size();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -89,8 +90,9 @@ public:
     Environment& environment() const { return environment_; }
     bool read_only() const { return !writer_; }
     Instant now() const { return environment_.now(); }
-    std::uint64_t file() const { return file_; }  ///< of capture ids
-    HybridClock& clock() { return clock_; }       ///< use only while Writing; kept with the commit
+    std::uint64_t file() const { return file_; }         ///< of capture ids
+    void renumber(std::uint64_t file) { file_ = file; }  ///< after a fork, while Writing
+    HybridClock& clock() { return clock_; }  ///< use only while Writing; kept with the commit
     /// Of what is captured under this stamp: the stamp itself, unless the clock was set back since
     /// a number like that was given. Use only while Writing; kept with the commit.
     std::uint64_t capture_number(Stamp stamp) { return stamp > captures_ ? stamp : ++captures_; }
@@ -122,7 +124,7 @@ private:
     std::mutex writer_mutex_;
     mutable std::mutex readers_mutex_;
     mutable std::vector<std::unique_ptr<sqlite::Database>> readers_;
-    std::uint64_t file_ = 0;
+    std::atomic<std::uint64_t> file_ = 0;
     HybridClock clock_;
     std::uint64_t captures_ = 0;  // numbers up to here are given, whatever the clock says
     std::uint64_t stored_captures_ = 0;

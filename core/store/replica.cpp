@@ -2,7 +2,6 @@
 #include "store/replica.hpp"
 
 #include <algorithm>
-#include <array>
 #include <set>
 
 #include "model/archive.hpp"
@@ -11,6 +10,7 @@
 #include "store/core.hpp"
 #include "store/identity.hpp"
 #include "store/pending.hpp"
+#include "store/recovery.hpp"
 #include "store/schema.hpp"
 #include "store/server_time.hpp"
 
@@ -37,11 +37,26 @@ EntryRef newest_entry(sqlite::Database& db) {
     return {select.unsigned_integer(0), select.unsigned_integer(1)};
 }
 
+// Who sends what is composed now, and what it says of a recovery.
+void fill_in(sqlite::Database& db, Outgoing& out, const Identity& identity) {
+    out.writer = identity.writer;
+    const auto recovery = open_recovery(db);
+    if (!recovery || out.kind == RequestKind::normal) return;
+    if (out.kind == RequestKind::fork) {
+        out.writer = recovery->writer;
+        out.parent = identity.writer;
+        out.credential = recovery->credential;
+        out.file = static_cast<std::uint64_t>(meta_integer(db, "file").value_or(0));
+    } else {
+        out.more = load_offers(db, out);
+        out.sent = sent_since(db, recovery->common);
+    }
+}
+
 std::optional<Outgoing> stored_request(sqlite::Database& db, const Identity& identity) {
     auto select = db.prepare("SELECT next, kind, last_id, last_tag, extra FROM request");
     if (!select.step()) return std::nullopt;
     Outgoing out;
-    out.writer = identity.writer;
     out.next = select.unsigned_integer(0);
     out.kind = static_cast<RequestKind>(select.integer(1));
     out.last = {select.unsigned_integer(2), select.unsigned_integer(3)};
@@ -52,15 +67,16 @@ std::optional<Outgoing> stored_request(sqlite::Database& db, const Identity& ide
     auto bundles = db.prepare(
         "SELECT b.bytes FROM request_bundle r JOIN bundle b ON b.id = r.bundle ORDER BY b.counter");
     while (bundles.step()) out.bundles.emplace_back(bundles.blob(0));
+    fill_in(db, out, identity);
     return out;
 }
 
 // Freezes one bundle: its counter, what it names of earlier bundles by their dots, and its bytes.
 class Freezer {
 public:
-    Freezer(sqlite::Database& db, const Identity& identity)
+    Freezer(sqlite::Database& db, std::uint64_t writer)
         : db_(db),
-          writer_(identity.writer),
+          writer_(writer),
           counter_(static_cast<std::uint64_t>(meta_integer(db, "counter").value_or(0))) {}
 
     std::string bytes_of(const BundleRow& row) {
@@ -205,12 +221,7 @@ std::string Replica::enrolment_secret() {
     asked_ms_ = store_.core().elapsed_ms();
     Store::Core::Writing writing(store_.core());
     if (const auto kept = meta(writing.db, "enrolment_secret")) return *kept;
-    static constexpr char kAlphabet[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    std::array<std::uint8_t, 43> random{};
-    store_.core().environment().random(random);
-    std::string secret;
-    for (const std::uint8_t byte : random) secret += kAlphabet[byte & 63];  // 43 x 6 bits
+    const std::string secret = draw_secret(store_.core().environment());
     set_meta(writing.db, "enrolment_secret", secret);
     writing.commit();
     return secret;
@@ -262,17 +273,44 @@ Outgoing Replica::compose(const Limits& limits) {
         throw Error(ErrorCode::not_enrolled, "the file has not been enrolled with a server");
     if (auto in_flight = stored_request(db, *identity)) return *std::move(in_flight);
 
+    const auto recovery = open_recovery(db);
+    const bool offers = recovery && take_offers(db, limits);
     Outgoing out;
-    out.writer = identity->writer;
     out.last = newest_entry(db);
     while (out.next == 0) out.next = store_.core().environment().random64() >> 1;
+    if (recovery) {
+        out.kind = offers ? RequestKind::recover : recovery->kind;
+        out.basis = recovery->basis;
+        out.cursor = recovery->cursor;
+        out.receipt = recovery->receipt;
+    }
+    fill_in(db, out, *identity);
 
-    Freezer freezer(db, *identity);
+    Freezer freezer(db, out.writer);
     std::size_t size = 0;
-    for (const std::int64_t id : in_order_of_sending(db, limits.request_bundles_max)) {
+    const auto room_for = [&](const std::string& bytes) {
+        return size == 0 || size + bytes.size() <= limits.request_bytes_max;
+    };
+    // After a restore, what was sent and not answered goes again as it was.
+    if (recovery && !offers) {
+        auto frozen = db.prepare("SELECT id, bytes FROM bundle WHERE state = 2 ORDER BY counter");
+        while (frozen.step()) {
+            std::string bytes(frozen.blob(1));
+            size += bytes.size();
+            db.prepare("INSERT INTO request_bundle(bundle) VALUES(?)")
+                .bind(1, frozen.integer(0))
+                .run();
+            out.bundles.push_back(std::move(bytes));
+        }
+    }
+    const std::size_t places =
+        offers ? 0
+               : limits.request_bundles_max -
+                     std::min<std::size_t>(limits.request_bundles_max, out.bundles.size());
+    for (const std::int64_t id : in_order_of_sending(db, places)) {
         BundleRow row = *load_bundle(db, id);
         std::string bytes = freezer.bytes_of(row);
-        if (size > 0 && size + bytes.size() > limits.request_bytes_max) break;
+        if (!room_for(bytes)) break;
         size += bytes.size();
         freezer.freeze(row, bytes);
         out.bundles.push_back(std::move(bytes));
@@ -282,7 +320,7 @@ Outgoing Replica::compose(const Limits& limits) {
         .bind(2, static_cast<std::int64_t>(out.kind))
         .bind(3, out.last.id)
         .bind(4, out.last.tag)
-        .bind_blob(5, encode(RequestExtra{}))
+        .bind_blob(5, encode(RequestExtra{out.basis, out.cursor, out.receipt}))
         .run();
     writing.commit();
     return out;
@@ -291,10 +329,18 @@ Outgoing Replica::compose(const Limits& limits) {
 std::optional<Settled> Replica::settle(Incoming incoming) {
     Store::Core::Writing writing(store_.core());
     sqlite::Database& db = writing.db;
+    auto kind = RequestKind::normal;
     {
-        auto request = db.prepare("SELECT next FROM request");
+        auto request = db.prepare("SELECT next, kind FROM request");
         if (!request.step() || request.unsigned_integer(0) != incoming.next) return std::nullopt;
+        kind = static_cast<RequestKind>(request.integer(1));
     }
+    const auto recovery = kind == RequestKind::normal ? std::nullopt : open_recovery(db);
+    const bool ends_recovery = recovery && incoming.leaves_entry;
+    if (ends_recovery)
+        end_recovery(db, *recovery);
+    else if (recovery)
+        note_offered(db);
     const Instant now = store_.core().now();
     set_meta(db, "last_sync", now.packed());
     for (const auto& [writer, name] : incoming.authors)
@@ -324,6 +370,8 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
             .bind(4, incoming.receipt)
             .run();
         const std::int64_t entry = db.last_row_id();
+        note_entry(db, entry, incoming.checkpoint || incoming.download);
+        if (ends_recovery) keep_touched(db, entry);
         for (const RecordId& record : arrived)
             db.prepare("INSERT OR IGNORE INTO touched(entry, record) VALUES(?,?)")
                 .bind(1, entry)
@@ -335,6 +383,7 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
                 .bind(2, departure.id)
                 .run();
         db.prepare("DELETE FROM touched WHERE entry <= ?").bind(1, entry - kEntriesKept).run();
+        db.prepare("DELETE FROM entry_more WHERE entry <= ?").bind(1, entry - kEntriesKept).run();
         db.prepare("DELETE FROM entry WHERE seq <= ?").bind(1, entry - kEntriesKept).run();
     }
     db.execute("DELETE FROM request; DELETE FROM request_bundle");
@@ -377,18 +426,29 @@ bool Replica::in_flight(std::uint64_t next) const {
     return request.bind(1, next).step();
 }
 
-void Replica::note_mismatch(const std::vector<EntryRef>& server_entries) {
+void Replica::recover(const std::vector<EntryRef>& server_entries) {
     Store::Core::Writing writing(store_.core());
-    WireWriter list;
-    list.varint(server_entries.size());
-    for (const EntryRef& e : server_entries) list(e.id, e.tag);
-    set_meta(writing.db, "server_entries", list.str());
+    if (const auto identity = stored_identity(writing.db))
+        begin_recovery(store_.core(), writing, *identity, server_entries);
     writing.commit();
 }
 
-bool Replica::needs_recovery() const {
+void Replica::fork() {
+    Store::Core::Writing writing(store_.core());
+    turn_into_fork(store_.core(), writing);
+    writing.commit();
+}
+
+void Replica::note_declined() {
+    Store::Core::Writing writing(store_.core());
+    turn_into_fork(store_.core(), writing);  // what it carried is unsent again
+    set_meta(writing.db, "declined", std::int64_t{1});
+    writing.commit();
+}
+
+bool Replica::declined() const {
     const Store::Core::Reading reading(store_.core());
-    return meta(reading.db, "server_entries").has_value();
+    return meta_integer(reading.db, "declined").has_value();
 }
 
 Limits Replica::limits() const {

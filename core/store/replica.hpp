@@ -37,6 +37,12 @@ struct EntryRef {
 
 enum class RequestKind : std::uint8_t { normal = 0, recover = 1, fork = 2 };
 
+/// A bundle this file has a verdict of, by the hash of its bytes.
+struct SentBundle {
+    std::uint64_t counter = 0;
+    std::uint64_t hash = 0;
+};
+
 /// A request as it was composed once and stored; a retry is the same one.
 struct Outgoing {
     RequestKind kind = RequestKind::normal;
@@ -47,8 +53,14 @@ struct Outgoing {
     std::string cursor;                ///< recover, fork: where to continue; else empty
     std::uint64_t receipt = 0;         ///< recover: the counter before the first unanswered bundle
     std::vector<std::string> bundles;  ///< frozen bytes, in counter order
-    std::vector<std::string> witnessed;  ///< recover: encoded records
-    std::vector<RecordId> touched;       ///< recover: every record touched since the common entry
+    std::uint64_t parent = 0;          ///< fork: the writer this file was
+    std::string credential;            ///< fork: the new bearer secret
+    std::uint64_t file = 0;            ///< fork: its number in capture ids from now on
+    bool more = false;                 ///< recover: offers only; the request itself follows
+    std::vector<SentBundle> sent;      ///< recover: with a verdict since the common entry
+    std::map<std::uint64_t, std::string> authors;  ///< of the witnessed values
+    std::vector<std::string> witnessed;            ///< encoded records
+    std::vector<RecordId> touched;                 ///< those and the ones this file dropped
 };
 
 struct IncomingVerdict {
@@ -131,10 +143,15 @@ public:
     bool tidy();
     /// Is this the id of the request in flight?
     bool in_flight(std::uint64_t next) const;
-    /// The server's entries did not match: recovery is needed before anything else is sent. Nothing
-    /// is lost.
-    void note_mismatch(const std::vector<EntryRef>& server_entries);
-    bool needs_recovery() const;
+    /// The server's entries did not match: it or this file was restored from a copy, or the file
+    /// was copied. The next requests settle that: first what the server may have lost is offered to
+    /// it, then the file goes on under its writer, or under a new one. Nothing is lost.
+    void recover(const std::vector<EntryRef>& server_entries);
+    /// The server knows another file under this writer: the recovery ends in a new one.
+    void fork();
+    /// The server gives this file no further writer; a person has to enrol it anew.
+    void note_declined();
+    bool declined() const;
 
     Limits limits() const;
 

@@ -25,10 +25,10 @@ using sqlite::RawValue;
 // is like another; what the others hold can be derived, or is only of use as a whole.
 constexpr std::array<std::string_view, 5> kKnownByShape{"meta", "bundle", "change", "author",
                                                         "external_id"};
-constexpr std::array<std::string_view, 14> kMetaKeys{
-    "file",           "rep",    "clock",     "identity",         "enrolment_secret", "limits",
-    "counter",        "run",    "last_sync", "server_offset_ms", "stamps_final",     "captures",
-    "server_entries", "renewal"};
+constexpr std::array<std::string_view, 15> kMetaKeys{
+    "file",         "rep",      "clock",    "identity",  "enrolment_secret",
+    "limits",       "counter",  "run",      "last_sync", "server_offset_ms",
+    "stamps_final", "captures", "recovery", "declined",  "renewal"};
 
 // What the server never hears of.
 constexpr std::array<std::string_view, 3> kOursAlone{"draft_text", "author", "external_id"};
@@ -617,14 +617,14 @@ private:
             bundle.state = BundleState::queued;
             save_bundle(db_, bundle);
         }
-        for (const char* table : {"entry", "touched", "request", "request_bundle", "staged",
-                                  "staged_departure", "incomplete", "renewed"})
+        for (const char* table :
+             {"entry", "entry_more", "offer", "touched", "request", "request_bundle", "staged",
+              "staged_departure", "incomplete", "renewed"})
             db_.execute(std::string("DELETE FROM ") + table);
-        db_.execute("DELETE FROM meta WHERE key='renewal'");
+        db_.execute("DELETE FROM meta WHERE key IN ('renewal', 'recovery')");
         remark(identity
                    ? "what this file and its server had in common is not certain any more: the "
-                     "next sync will ask for recovery; `export --unsent` hands over what is "
-                     "unsent meanwhile"
+                     "next sync goes on as a new device with everything that is unsent"
                    : "who this file is to its server is lost: it must be enrolled again");
     }
 

@@ -41,6 +41,13 @@ constexpr std::array kBookkeeping{
     "seq INTEGER PRIMARY KEY, id INTEGER NOT NULL, tag INTEGER NOT NULL, cursor BLOB NOT NULL,"
     "receipt INTEGER NOT NULL) STRICT",
 
+    // What a recovery needs of an entry beside it.
+    "CREATE TABLE IF NOT EXISTS entry_more("
+    "entry INTEGER PRIMARY KEY, whole INTEGER NOT NULL, sent BLOB NOT NULL) STRICT",
+
+    "CREATE TABLE IF NOT EXISTS offer("
+    "record BLOB PRIMARY KEY, kind INTEGER NOT NULL, state INTEGER NOT NULL) WITHOUT ROWID, STRICT",
+
     "CREATE TABLE IF NOT EXISTS touched("
     "entry INTEGER NOT NULL, record BLOB NOT NULL, PRIMARY KEY(entry, record))"
     "WITHOUT ROWID, STRICT",

@@ -8,6 +8,9 @@
 namespace rapport {
 namespace {
 
+// More than one comes of late copies of requests, which a restored server takes for new ones.
+constexpr int kMismatchesMax = 8;
+
 protocol::Entry wire(const EntryRef& e) { return {e.id, e.tag}; }
 
 std::vector<RecordState> decode_all(const std::vector<std::string>& records) {
@@ -49,7 +52,10 @@ Incoming incoming_of(protocol::Reply&& reply) {
 
 }  // namespace
 
-void Session::begin() { replica_.begin_run(); }
+void Session::begin() {
+    replica_.begin_run();
+    mismatches_ = 0;
+}
 
 std::string Session::next_request() {
     if (!replica_.identity())
@@ -66,6 +72,12 @@ std::string Session::next_request() {
     request.basis = wire(out.basis);
     request.cursor = std::move(out.cursor);
     request.receipt = out.receipt;
+    request.parent = out.parent;
+    request.credential = std::move(out.credential);
+    request.file = out.file;
+    request.more = out.more;
+    for (const SentBundle& bundle : out.sent) request.sent.push_back({bundle.counter, bundle.hash});
+    for (auto& [writer, name] : out.authors) request.authors.push_back({writer, std::move(name)});
     request.witnessed = std::move(out.witnessed);
     request.touched = std::move(out.touched);
     return encode(request);
@@ -73,16 +85,23 @@ std::string Session::next_request() {
 
 Session::Step Session::take_reply(std::string_view archive) {
     auto reply = decode<protocol::Reply>(archive);
-    if (reply.outcome != protocol::Outcome::ok && reply.outcome != protocol::Outcome::mismatch)
+    if (reply.outcome > protocol::Outcome::declined)
         throw Error(ErrorCode::protocol_violated, "a reply with an unknown outcome");
     Step step;
     if (!replica_.in_flight(reply.next)) return step;
-    if (reply.outcome == protocol::Outcome::mismatch) {
-        std::vector<EntryRef> entries;
-        for (const protocol::Entry& e : reply.entries) entries.push_back({e.id, e.tag});
-        replica_.note_mismatch(entries);
+    if (reply.outcome != protocol::Outcome::ok) {
         step.counted = true;
-        step.needs_recovery = true;
+        step.out_of_step = ++mismatches_ > kMismatchesMax;
+        if (reply.outcome == protocol::Outcome::mismatch) {
+            std::vector<EntryRef> entries;
+            for (const protocol::Entry& e : reply.entries) entries.push_back({e.id, e.tag});
+            replica_.recover(entries);
+        } else if (reply.outcome == protocol::Outcome::fork) {
+            replica_.fork();
+        } else {
+            replica_.note_declined();
+            step.declined = true;
+        }
         return step;
     }
     Incoming in = incoming_of(std::move(reply));
@@ -95,7 +114,6 @@ Session::Step Session::take_reply(std::string_view archive) {
     if (in.checkpoint)
         while (replica_.tidy()) {
         }
-    step.needs_recovery = replica_.needs_recovery();
     step.done = checkpoint && replica_.sendable(1) == 0;
     return step;
 }

@@ -25,9 +25,10 @@ public:
     std::string next_request();
 
     struct Step {
-        bool counted = false;  ///< false: not the reply to the request in flight; ignored
-        bool done = false;     ///< heads reached and nothing more to send
-        bool needs_recovery = false;
+        bool counted = false;          ///< false: not the reply to the request in flight; ignored
+        bool done = false;             ///< heads reached and nothing more to send
+        bool declined = false;         ///< a person has to enrol the file anew
+        bool out_of_step = false;      ///< server and file do not find together in this run
         std::size_t page_records = 0;  ///< that this page brought, visible or staged
         Settled settled;
     };
@@ -40,6 +41,7 @@ public:
 
 private:
     Replica replica_;
+    int mismatches_ = 0;  // in this run
 };
 
 }  // namespace rapport

@@ -161,10 +161,8 @@ public:
                     std::min(budget.time, Milliseconds(365LL * 24 * 3600 * 1000))) {}
 
     SyncResult run() {
-        if (const auto identity = replica_.identity()) {
-            // Already sent in an earlier run: their verdicts come in this one.
-            result_.sent = replica_.unanswered();
-            converse(*identity);
+        if (replica_.identity()) {
+            converse();
         } else {
             end(SyncEnd::not_enrolled,
                 "this file is not enrolled with a server; redeem an invitation code first");
@@ -183,8 +181,8 @@ private:
         result_.sentence = std::move(sentence);
     }
 
-    void converse(const Identity& identity) {
-        if (replica_.needs_recovery()) return end_in_recovery();
+    void converse() {
+        if (replica_.declined()) return end_declined();
         session_.begin();
         report();
         while (true) {
@@ -192,14 +190,13 @@ private:
                 return end(SyncEnd::cancelled, "the sync was stopped; the rest goes next time");
             const Milliseconds left = deadline_ - impl_.environment.now().at;
             if (left.count() <= 0) return end_of_time();
-            const std::size_t awaited = replica_.unanswered();
             const std::string body =
                 protocol::pack(session_.next_request(), protocol::Contents::request);
-            result_.sent += replica_.unanswered() - awaited;
             if (used() + body.size() > budget_.bytes)
                 return end(SyncEnd::out_of_budget,
                            "the bytes of this sync are used up; the rest goes next time");
-            const HttpResponse response = exchange(identity, body, left);
+            // A fork has another credential from then on.
+            const HttpResponse response = exchange(*replica_.identity(), body, left);
             if (response.cancelled)
                 return end(SyncEnd::cancelled, "the sync was stopped; the rest goes next time");
             if (response.status == 0 && impl_.environment.now().at >= deadline_)
@@ -275,17 +272,21 @@ private:
         result_.received += step.settled.records;
         records_ += step.page_records;
         report();
-        if (step.needs_recovery)
-            end_in_recovery();
+        if (step.declined)
+            end_declined();
+        else if (step.out_of_step)
+            end(SyncEnd::rejected,
+                "the server and this file do not find together; nothing is lost");
         else if (step.done)
             end(SyncEnd::complete, {});
-        return !step.needs_recovery && !step.done;
+        return result_.end == SyncEnd::complete && !step.done;
     }
 
-    void end_in_recovery() {
+    void end_declined() {
         end(SyncEnd::needs_recovery,
-            "the server or this file was restored from a copy; nothing is lost, and nothing is "
-            "sent until that is settled");
+            "this file is one more copy of a device; nothing is lost, and it can send again once "
+            "it "
+            "is enrolled with a new invitation code");
     }
     void end_of_time() {
         end(SyncEnd::out_of_budget, "the time of this sync is used up; the rest goes next time");
@@ -296,6 +297,9 @@ private:
     void add_up() {
         result_.unanswered = replica_.unanswered();
         result_.left = replica_.kept_back();
+        // Also what an earlier run had sent: its verdicts come in this one.
+        result_.sent =
+            result_.applied + result_.refused + result_.later + result_.review + result_.unanswered;
         if (result_.bytes_sent > 0) return;
         result_.left += result_.unanswered;  // composed, but no byte of it left the device
         result_.sent = result_.unanswered = 0;

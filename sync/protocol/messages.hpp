@@ -27,26 +27,58 @@ struct Entry {
     friend bool operator==(const Entry&, const Entry&) = default;
 };
 
+struct Author {
+    std::uint64_t writer = 0;
+    std::string name;
+    template <class A>
+    void serialize(A& a) {
+        a(writer, name);
+    }
+    friend bool operator==(const Author&, const Author&) = default;
+};
+
+/// A bundle the device has a verdict of: hash64 of its bytes.
+struct Sent {
+    std::uint64_t counter = 0;
+    std::uint64_t hash = 0;
+    template <class A>
+    void serialize(A& a) {
+        a(counter, hash);
+    }
+    friend bool operator==(const Sent&, const Sent&) = default;
+};
+
+/// What a request is for. Numbers are on the wire.
+enum : std::uint8_t { kNormal = 0, kRecover = 1, kFork = 2, kRepair = 3 };
+
 struct Request {
     std::uint32_t version = kVersionMax;
-    std::uint8_t kind = 0;  ///< 0 normal, 1 recover, 2 fork
+    std::uint8_t kind = kNormal;
     std::uint64_t writer = 0;
     Entry last;              ///< the device's newest entry; zeros: none
     std::uint64_t next = 0;  ///< this sync
     std::uint32_t limits_version = 0;
     std::vector<std::string> bundles;
-    // Only when kind is recover or fork:
-    Entry basis;
-    std::string cursor;
-    std::uint64_t receipt = 0;
-    std::uint64_t parent = 0;
-    std::vector<std::string> witnessed;
-    std::vector<RecordId> touched;
+    // Only when kind is not normal:
+    Entry basis;                         ///< recover: the centre's newest entry
+    std::string cursor;                  ///< recover, fork: where the pull continues
+    std::uint64_t receipt = 0;           ///< recover: counter before the first unanswered bundle
+    std::uint64_t parent = 0;            ///< fork: the writer it was
+    std::string credential;              ///< fork: the new bearer secret
+    std::uint64_t file = 0;              ///< fork: number of the file from now on
+    bool more = false;                   ///< recover: only offers, the request itself follows
+    std::vector<Sent> sent;              ///< recover: since the common entry
+    std::vector<Author> authors;         ///< of the witnessed values
+    std::vector<std::string> witnessed;  ///< encoded records
+    std::vector<RecordId> touched;       ///< these the reply tells about
+    std::vector<std::string> refetch;    ///< repair: scopes to be downloaded anew
 
     template <class A>
     void serialize(A& a) {
         a(version, kind, writer, last, next, limits_version, bundles);
-        if (kind != 0) a(basis, cursor, receipt, parent, witnessed, touched);
+        if (kind != kNormal)
+            a(basis, cursor, receipt, parent, credential, file, more, sent, authors, witnessed,
+              touched, refetch);
     }
     friend bool operator==(const Request&, const Request&) = default;
 };
@@ -61,6 +93,16 @@ struct BundleVerdict {
     }
     friend bool operator==(const BundleVerdict&, const BundleVerdict&) = default;
 };
+/// What the records of a scope that this device may see amount to; see model/checksum.hpp.
+struct Checksum {
+    std::string scope;
+    std::uint64_t sum = 0;
+    template <class A>
+    void serialize(A& a) {
+        a(scope, sum);
+    }
+    friend bool operator==(const Checksum&, const Checksum&) = default;
+};
 struct Departed {
     std::uint16_t kind = 0;
     RecordId id;
@@ -72,19 +114,12 @@ struct Departed {
     }
     friend bool operator==(const Departed&, const Departed&) = default;
 };
-struct Author {
-    std::uint64_t writer = 0;
-    std::string name;
-    template <class A>
-    void serialize(A& a) {
-        a(writer, name);
-    }
-    friend bool operator==(const Author&, const Author&) = default;
-};
 
 enum class Outcome : std::uint8_t {
     ok = 0,
     mismatch = 1,  ///< the entries do not meet; nothing was changed; `entries` is the server's list
+    fork = 2,      ///< another file sends under this writer; go on as a fork
+    declined = 3,  ///< no further fork of this credential; the file must be enrolled anew
 };
 
 struct Reply {
@@ -98,7 +133,9 @@ struct Reply {
     bool checkpoint = true;
     bool download = false;  ///< the records are of a first download and may be shown at once
     bool renewal = false;   ///< what the device holds and does not get until the checkpoint goes
+    bool revoked = false;   ///< the device may hand in what it has, and receives nothing else
     std::vector<std::string> incomplete;  ///< download: the scopes it is of
+    std::vector<Checksum> checksums;      ///< checkpoint: of the streams this pull changed
     std::vector<BundleVerdict> verdicts;
     std::vector<std::string> records;  ///< encoded records
     std::vector<Departed> departures;
@@ -118,20 +155,24 @@ struct Reply {
             return;
         }
         auto page = static_cast<std::uint8_t>(
-            (checkpoint ? kCheckpoint : 0) | (download ? kDownload : 0) | (renewal ? kRenewal : 0));
+            (checkpoint ? kCheckpoint : 0) | (download ? kDownload : 0) | (renewal ? kRenewal : 0) |
+            (checksums.empty() ? 0 : kChecksums) | (revoked ? kRevoked : 0));
         a(tag, cursor, receipt, page);
-        if (page > (kCheckpoint | kDownload | kRenewal))
+        if (page > (kCheckpoint | kDownload | kRenewal | kChecksums | kRevoked))
             throw Error(ErrorCode::protocol_violated, "a page of an unknown kind");
         checkpoint = (page & kCheckpoint) != 0;
         download = (page & kDownload) != 0;
         renewal = (page & kRenewal) != 0;
+        revoked = (page & kRevoked) != 0;
         if (download) a(incomplete);
+        if (page & kChecksums) a(checksums);
         a(verdicts, records, departures, not_yours, authors, scopes, limits);
     }
     friend bool operator==(const Reply&, const Reply&) = default;
 
 private:
-    static constexpr int kCheckpoint = 1, kDownload = 2, kRenewal = 4;
+    static constexpr int kCheckpoint = 1, kDownload = 2, kRenewal = 4, kChecksums = 8,
+                         kRevoked = 16;
 };
 
 /// What an archive is of, for laying what is alike in it side by side.

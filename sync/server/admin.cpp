@@ -797,6 +797,72 @@ int reject_review(const Host& host, const Members& in, Answer& out) {
     return 0;
 }
 
+// ---- after a restore
+
+std::uint64_t note_called(const Members& in) {
+    const std::string digits = in.text("note");
+    std::uint64_t number = 0;
+    const auto [end, fault] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    if (fault != std::errc() || end != digits.data() + digits.size())
+        throw Error(ErrorCode::invalid_argument,
+                    "a note is a number, as `rapportd recoveries` shows it");
+    return number;
+}
+
+int list_recoveries(const Host& host, const Members& in, Answer& out) {
+    out.columns({"note", "at", "writer", "rep", "kind", "id", "field", "code", "kept_back"});
+    const auto snapshot = host.storage.begin_read();
+    for (const RecoveryNote& note :
+         snapshot->recovery_notes(in.text_or("tenant", kDefaultTenant))) {
+        const Kind* kind = kind_numbered(note.kind);
+        const auto device = snapshot->device(note.writer);
+        out.row({std::to_string(note.id), time_text(note.at_ms), std::to_string(note.writer),
+                 device ? Json(device->rep) : Json(), kind ? Json(kind->name) : Json(),
+                 note.record.is_nil() ? Json() : Json(note.record.text()), note.field, note.code,
+                 !note.offered.empty()});
+    }
+    return 0;
+}
+
+int no_such_note(const Members& in, Answer& out) {
+    out.complain("There is no note " + in.text("note") +
+                 " that this can be done with; `rapportd recoveries` shows those there are.");
+    return 1;
+}
+
+int show_recovery(const Host& host, const Members& in, Answer& out) {
+    const std::uint64_t number = note_called(in);
+    for (const RecoveryNote& note :
+         host.storage.begin_read()->recovery_notes(in.text_or("tenant", kDefaultTenant)))
+        if (note.id == number && !note.offered.empty()) {
+            out.say(to_json(show(decode_record(note.offered)), {}));
+            return 0;
+        }
+    return no_such_note(in, out);
+}
+
+int accept_recovery(const Host& host, const Members& in, Answer& out) {
+    const std::uint64_t number = note_called(in);
+    bool done = false;
+    host.with_engine([&](Engine& engine) {
+        done = engine.accept_offered(in.text_or("tenant", kDefaultTenant), number);
+    });
+    if (!done) return no_such_note(in, out);
+    out.say("What note " + in.text("note") + " kept back is joined.");
+    return 0;
+}
+
+int dismiss_recovery(const Host& host, const Members& in, Answer& out) {
+    const std::uint64_t number = note_called(in);
+    bool done = false;
+    host.with_engine([&](Engine& engine) {
+        done = engine.dismiss_note(in.text_or("tenant", kDefaultTenant), number);
+    });
+    if (!done) return no_such_note(in, out);
+    out.say("Note " + in.text("note") + " is gone.");
+    return 0;
+}
+
 // ---- looking at it
 
 /// How far the decisions have been told, by territory; with `open` those nobody has told yet.
@@ -904,6 +970,10 @@ constexpr std::pair<std::string_view, Command> kCommands[] = {
     {"review_show", show_review},
     {"review_accept", accept_review},
     {"review_reject", reject_review},
+    {"recoveries", list_recoveries},
+    {"recoveries_show", show_recovery},
+    {"recoveries_accept", accept_recovery},
+    {"recoveries_dismiss", dismiss_recovery},
     {"loop", show_loop},
     {"stats", show_stats},
     {"views", show_views},

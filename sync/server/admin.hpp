@@ -51,6 +51,7 @@ using Emit = std::function<void(const std::string& json_line)>;
 ///   import       path, tenant          accept   path, tenant, rep
 ///   stats        backup  to            views    update (bool)
 ///   loop         tenant, open (1: the tasks that are)
+///   recoveries   tenant;  recoveries_show, recoveries_accept, recoveries_dismiss  note, tenant
 ///   review_list  tenant, refused (true: these as well), lang
 ///   review_show  bundle, tenant, lang
 ///   review_accept  bundle, tenant, lang      review_reject  bundle, reason, tenant

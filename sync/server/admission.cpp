@@ -258,7 +258,7 @@ void Admission::check_write(const Kind& kind, const Field& field, const Change& 
     for (const Dot& dot : write.former)
         if (dot.counter >= bundle_.counter && dot.writer == device_.writer)
             malformed("later_name");
-        else if (dot.writer != device_.writer && dot.writer != device_.parent)
+        else if (dot.writer != device_.writer)
             malformed("other_device");
 
     for (const Added& add : write.adds) {

@@ -2,6 +2,7 @@
 #include "server/changeset.hpp"
 
 #include <algorithm>
+#include <tuple>
 
 #include "rapport/error.hpp"
 #include "rapport/kinds/state_table.hpp"
@@ -158,6 +159,30 @@ void Changeset::merge(StoredRecord& record, const Field& field, const Write& wri
     std::vector<LiveValue> left;
     rapport::merge(record.state.fields[field.number], write, dot, field.is_keyed(), &left);
     note_written(record, field, std::move(left));
+}
+
+bool Changeset::join(StoredRecord& record, const Field& field, const FieldState& witnessed,
+                     const std::function<bool(const LiveValue&)>& hidden) {
+    FieldState& present = record.state.fields[field.number];
+    const FieldState before = present;
+    std::vector<LiveValue> aside;
+    std::erase_if(present.live, [&](const LiveValue& l) {
+        if (!hidden(l)) return false;
+        aside.push_back(l);
+        return true;
+    });
+    join_witnessed(present, witnessed);
+    for (LiveValue& l : aside) present.live.push_back(std::move(l));
+    std::sort(present.live.begin(), present.live.end(), [](const LiveValue& a, const LiveValue& b) {
+        return std::tie(a.dot, a.key) < std::tie(b.dot, b.key);
+    });
+    if (present == before) return false;
+    std::vector<LiveValue> left;
+    for (const LiveValue& l : before.live)
+        if (std::find(present.live.begin(), present.live.end(), l) == present.live.end())
+            left.push_back(l);
+    note_written(record, field, std::move(left));
+    return true;
 }
 
 bool Changeset::write(StoredRecord& record, const Field& field, const Content& content,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -54,6 +55,12 @@ public:
     /// The same for a register by its name; a kind without such a field is a broken rule of our
     /// own.
     bool write(StoredRecord& record, std::string_view field, Value value, Stamp stamp);
+
+    /// Joins a field as a device saw it confirmed before the server was restored. `hidden` says
+    /// which live values the device was not shown, so that it cannot have seen them go. Returns
+    /// whether anything changed.
+    bool join(StoredRecord& record, const Field& field, const FieldState& witnessed,
+              const std::function<bool(const LiveValue&)>& hidden);
 
     /// The workflow of a kind: its newest StateTable, else what this build brings; null for kinds
     /// without states.

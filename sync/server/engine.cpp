@@ -6,7 +6,9 @@
 
 #include "model/refusals.hpp"
 #include "server/admission.hpp"
+#include "server/auth/secret.hpp"
 #include "server/pull.hpp"
+#include "server/recovery.hpp"
 
 namespace rapport::server {
 namespace {
@@ -16,6 +18,16 @@ constexpr std::size_t kAnswersMax =
     64;  // to one request: the device may hold the tag of any of them
 constexpr std::int64_t kSeenEveryMs =
     5 * 60'000;  // how exact `last_seen_ms` is: a poll costs no write
+
+constexpr std::size_t kCredentialMin = 32, kCredentialMax = 256;
+
+/// As a device file is named at its enrolment.
+std::string file_name(std::uint64_t file) {
+    static constexpr char kDigits[] = "0123456789abcdef";
+    std::string name;
+    for (int shift = 60; shift >= 0; shift -= 4) name += kDigits[(file >> shift) & 15];
+    return name;
+}
 
 [[noreturn]] void violated(const char* what) { throw Error(ErrorCode::protocol_violated, what); }
 
@@ -57,6 +69,14 @@ public:
         switch (place()) {
             case Place::elsewhere:
                 return mismatch();
+            case Place::offers:
+                take_offers(round_, device_, request_, reply_);
+                reply_.checkpoint = false;
+                reply_.receipt = device_.receipt;
+                break;
+            case Place::two_files:
+                reply_.outcome = protocol::Outcome::fork;
+                return std::move(reply_);
             case Place::answered_before:
                 answer_again();
                 break;
@@ -73,10 +93,12 @@ private:
         next,             ///< it follows the newest entry
         answered_before,  ///< it made the newest entry; its reply was lost
         elsewhere,        ///< a restored or cloned side, or a late duplicate
+        offers,           ///< what this server may have lost; it leaves no entry
+        two_files,        ///< another file sends under this writer
     };
 
     Place place() {
-        if (request_.kind != 0) return Place::elsewhere;
+        if (request_.kind != protocol::kNormal) return place_in_recovery();
         const auto& entries = device_.entries;
         const auto named = [&](std::uint64_t id) {
             return std::find_if(entries.begin(), entries.end(),
@@ -94,6 +116,21 @@ private:
         return met ? Place::next : Place::elsewhere;
     }
 
+    /// To join offers again changes nothing, so they need no place of their own.
+    Place place_in_recovery() {
+        if (request_.more) return Place::offers;
+        check_cursor(request_.cursor);
+        basis_ = request_.cursor;
+        const auto& entries = device_.entries;
+        if (!entries.empty() && entries.back().id == request_.next) return Place::answered_before;
+        if (request_.kind == protocol::kFork)
+            return entries.empty() ? Place::next : Place::elsewhere;
+        const bool met = entries.empty() ? request_.basis == protocol::Entry{}
+                                         : answer_of(entries.back(), request_.basis) != nullptr;
+        if (!met) return Place::elsewhere;
+        return written_by_two(round_, device_, request_) ? Place::two_files : Place::next;
+    }
+
     /// Finds the cursor the device continues from: that of the answer its last entry is from.
     bool find_basis() {
         if (request_.last == protocol::Entry{}) return true;
@@ -108,7 +145,8 @@ private:
     protocol::Reply mismatch() {
         reply_.outcome = protocol::Outcome::mismatch;
         for (const ServerEntry& entry : device_.entries)
-            reply_.entries.push_back({entry.id, entry.answers.back().tag});
+            for (const ServerEntry::Answer& answer : entry.answers)
+                reply_.entries.push_back({entry.id, answer.tag});
         return std::move(reply_);
     }
 
@@ -128,16 +166,21 @@ private:
     void take_and_answer() {
         decode_bundles();
         load_late();
+        // Counters never go back: what this server has lost of the device it does not give again.
+        if (request_.kind == protocol::kRecover)
+            device_.receipt = std::max(device_.receipt, request_.receipt);
         const std::uint64_t receipt_before = device_.receipt;
         std::vector<Bundle> bundles = bundles_;
         hold_back_stamps(bundles, round_.now_ms());
         for (std::size_t i = 0; i < bundles.size(); ++i)
             answer_bundle(bundles[i], take(bundles[i], request_.bundles[i]));
+        if (request_.kind != protocol::kNormal) settle_unrooted(round_, device_.tenant);
         bring_down();
         answer_late();
         // What this reply tells late counts as told once the device names the entry it leaves.
         if (!late_.empty()) round_.tx.tell_late_verdicts(device_.writer, request_.next);
-        if (reply_.cursor != basis_ || device_.receipt != receipt_before || !late_.empty()) {
+        if (request_.kind != protocol::kNormal || reply_.cursor != basis_ ||
+            device_.receipt != receipt_before || !late_.empty()) {
             leave_entry();
             save_device();
         } else {
@@ -265,6 +308,49 @@ private:
     protocol::Reply reply_;
 };
 
+/// The device a file becomes that finds another one, or its own past, under its name. One for each
+/// credential: a third file is turned away, and listed.
+std::optional<Device> forked(Round& round, const Device& parent, const protocol::Request& request) {
+    if (request.parent != parent.writer)
+        violated("a fork names another parent than its credential");
+    if (request.credential.size() < kCredentialMin || request.credential.size() > kCredentialMax)
+        violated("a fork names no credential");
+    const std::string hash = sha256_hex(request.credential);
+    if (const auto known = round.tx.device(request.writer)) {
+        if (known->revoked)
+            throw Error(ErrorCode::not_authorised, "the device is unknown or revoked");
+        if (known->parent == parent.writer && known->credential_hash == hash) return known;
+        return std::nullopt;
+    }
+    const auto devices = round.tx.devices();
+    const bool granted = std::any_of(devices.begin(), devices.end(), [&](const Device& device) {
+        return device.parent == parent.writer;
+    });
+    if (granted || request.writer <= kServerWriter || round.tx.author(request.writer) ||
+        round.tx.device_by_credential(hash)) {
+        round.tx.save(RecoveryNote{0,
+                                   parent.tenant,
+                                   round.now_ms(),
+                                   parent.writer,
+                                   0,
+                                   {},
+                                   {},
+                                   recovery_code::kThirdFile,
+                                   {}});
+        return std::nullopt;
+    }
+    Device child = parent;
+    child.writer = request.writer;
+    child.parent = parent.writer;
+    child.credential_hash = hash;
+    child.receipt = 0;
+    child.entries.clear();
+    child.enrolled_at_ms = child.last_seen_ms = round.now_ms();
+    child.file_id = file_name(request.file);
+    round.tx.save(child);
+    return child;
+}
+
 std::string answer(Round& round, const Engine::Call& call) {
     const auto device = round.tx.device(call.writer);
     if (!device || device->revoked)
@@ -272,12 +358,20 @@ std::string answer(Round& round, const Engine::Call& call) {
     auto request = decode<protocol::Request>(call.archive);
     if (request.version < protocol::kVersionMin || request.version > protocol::kVersionMax)
         violated("the request has a protocol version this server does not speak");
-    if (request.kind > 2) violated("the request is of an unknown kind");
+    if (request.kind > protocol::kFork) violated("the request is of an unknown kind");
     if (request.next == 0) violated("the request names no sync id");
-    if (request.writer != call.writer && request.kind != 2)
+    if (request.writer != call.writer && request.kind != protocol::kFork)
         throw Error(ErrorCode::not_authorised,
                     "the request names another writer than its credential");
-    return encode(Exchange(round, *device, std::move(request)).answer());
+    if (request.kind != protocol::kFork)
+        return encode(Exchange(round, *device, std::move(request)).answer());
+    if (const auto child = forked(round, *device, request))
+        return encode(Exchange(round, *child, std::move(request)).answer());
+    protocol::Reply declined;
+    declined.outcome = protocol::Outcome::declined;
+    declined.next = request.next;
+    declined.server_time_ms = round.now_ms();
+    return encode(declined);
 }
 
 bool is_of_the_storage(ErrorCode code) {
@@ -354,6 +448,36 @@ std::optional<StoredVerdict> Engine::accept(const std::string& tenant, Dot bundl
     tx->decide(bundle.writer, bundle.counter, verdict);
     commit(round);
     return verdict;
+}
+
+namespace {
+
+std::optional<RecoveryNote> note_numbered(Transaction& tx, const std::string& tenant,
+                                          std::uint64_t number) {
+    for (RecoveryNote& note : tx.recovery_notes(tenant))
+        if (note.id == number) return std::move(note);
+    return std::nullopt;
+}
+
+}  // namespace
+
+bool Engine::accept_offered(const std::string& tenant, std::uint64_t number) {
+    const auto tx = storage_.begin_write();
+    const auto note = note_numbered(*tx, tenant, number);
+    if (!note) return false;
+    Round round(*tx, environment_, limits_);
+    if (!take_kept_back(round, *note)) return false;
+    commit(round);
+    return true;
+}
+
+bool Engine::dismiss_note(const std::string& tenant, std::uint64_t number) {
+    const auto tx = storage_.begin_write();
+    const auto note = note_numbered(*tx, tenant, number);
+    if (!note) return false;
+    tx->remove(*note);
+    tx->commit();
+    return true;
 }
 
 bool Engine::reject(const std::string& tenant, Dot bundle, const std::string& reason) {

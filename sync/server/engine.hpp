@@ -73,6 +73,12 @@ public:
     /// tenant has no such bundle in review.
     bool reject(const std::string& tenant, Dot bundle, const std::string& reason);
 
+    /// Joins a record that a recovery kept back. False: there is none of this number, or this
+    /// server still does not take it.
+    bool accept_offered(const std::string& tenant, std::uint64_t note);
+    /// The administrator has seen it. False: there is none of this number.
+    bool dismiss_note(const std::string& tenant, std::uint64_t note);
+
     const Limits& limits() const { return limits_; }
 
 private:

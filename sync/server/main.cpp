@@ -153,7 +153,7 @@ private:
         if (value.is_number_integer()) return value.get<std::int64_t>();
         const bool name = column == "writer" || column == "id" || column == "name" ||
                           column == "parent" || column == "outcome" || column == "bundle" ||
-                          column == "code" || column == "file";
+                          column == "code" || column == "file" || column == "note";
         return name ? cli::Cell::whole(value.get<std::string>())
                     : cli::Cell(value.get<std::string>());
     }
@@ -306,6 +306,19 @@ int run(int argc, char** argv) {
     auto* review_reject =
         with_bundle(review->add_subcommand("reject", "Refuse it; its device shows the reason"));
     review_reject->add_option("--reason", reason, "For the rep to read")->required();
+    auto* recoveries = app.add_subcommand(
+        "recoveries", "What came back from devices after this store was restored from a backup");
+    recoveries->require_subcommand(1);
+    std::string note;
+    const auto with_note = [&](CLI::App* command) {
+        command->add_option("NOTE", note, "As `recoveries list` shows it")->required();
+        return with_tenant(with_store(command));
+    };
+    auto* recoveries_list = with_format(with_tenant(with_store(recoveries->add_subcommand(
+        "list", "What an administrator should look at; kept_back: it was not joined"))));
+    with_note(recoveries->add_subcommand("show", "A record that was kept back, as a JSON line"));
+    with_note(recoveries->add_subcommand("accept", "Join a record that was kept back"));
+    with_note(recoveries->add_subcommand("dismiss", "It has been seen, and goes from the list"));
     auto* backup = with_store(
         app.add_subcommand("backup", "A consistent copy of the store, also while it is served"));
     backup->add_option("--to", file, "The new file")->required();
@@ -379,6 +392,11 @@ int run(int argc, char** argv) {
             else
                 request["lang"] =
                     lang.empty() ? cli::code_of(cli::language_of_environment()) : lang;
+        } else if (recoveries->parsed()) {
+            const auto action = recoveries->get_subcommands().front();
+            const bool lists = action == recoveries_list;
+            request["command"] = lists ? "recoveries" : "recoveries_" + action->get_name();
+            if (!lists) request["note"] = note;
         } else if (backup->parsed()) {
             name("backup");
             request["to"] = file;

@@ -10,6 +10,7 @@
 #include "model/archive.hpp"
 #include "model/hash.hpp"
 #include "server/changeset.hpp"
+#include "server/projection.hpp"
 #include "server/scopes.hpp"
 
 namespace rapport::server {
@@ -73,18 +74,6 @@ struct Cursor {
         return w.take();
     }
 };
-
-/// How much a record lets out. While two levels stand against each other it is the smaller.
-Disclosure disclosure_of(const Kind& kind, const RecordState& state) {
-    const Field* field = kind.field("disclosure");
-    const auto at = field ? state.fields.find(field->number) : state.fields.end();
-    if (at == state.fields.end() || at->second.live.empty()) return Disclosure::none;
-    Disclosure disclosed = Disclosure::full;
-    for (const LiveValue& l : at->second.live)
-        disclosed =
-            std::min(disclosed, TypeOf<Disclosure>::from_value(l.value).value_or(Disclosure::none));
-    return disclosed;
-}
 
 /// What is downloaded first is what a rep looks for first.
 const std::vector<const Kind*>& download_order() {
@@ -154,7 +143,7 @@ private:
         std::map<std::uint64_t, Place> places;
         for (const Stream& stream : streams) {
             const auto at = to.places.find(stream.id);
-            if (at != to.places.end())
+            if (at != to.places.end() && at->second.position <= stream.head)
                 places.insert(*at);
             else if (!to.under_way)
                 places[stream.id] = {stream.head, download_order().front()->number, above_all()};
@@ -206,7 +195,7 @@ private:
     /// Takes the records of a kind while the page has room; true if all are taken.
     bool take_newest(const Stream& stream, const Kind& kind, Place& place) {
         if (full_) return false;
-        if (!may_see(kind)) return true;
+        if (!may_see(device_, kind)) return true;
         for (;;) {
             const auto records = round_.tx.newest(device_.tenant, stream.scope, kind.number,
                                                   place.below, place.position, kReadAhead);
@@ -258,7 +247,7 @@ private:
     /// False if the page has no room for it.
     bool take(const StoredRecord& stored) {
         if (is_full()) return false;
-        std::optional<RecordState> visible = project(stored.state);
+        const std::optional<RecordState> visible = project(round_, device_, stored.state);
         if (!visible) {
             ++looked_at_;
             return true;
@@ -300,7 +289,7 @@ private:
         if (is_full()) return false;
         ++looked_at_;
         const Kind* kind = kind_numbered(departure.kind);
-        if (!kind || !may_see(*kind)) return true;
+        if (!kind || !may_see(device_, *kind)) return true;
         const bool may_know = reaches(device_, departure.to) || worked_on(departure.id);
         page_.departures.push_back({departure.kind, departure.id, departure.move,
                                     may_know ? departure.to : std::string()});
@@ -320,53 +309,6 @@ private:
     /// What the audience drops counts too: it costs the same to read.
     bool is_full() { return full_ = looked_at_ >= round_.limits.reply_records_max; }
 
-    bool may_see(const Kind& kind) const {
-        return kind.seen_by.empty() || kind.seen_by.contains(device_.role);
-    }
-
-    /// The record as the device's role may see it; nothing if it may not see it at all.
-    std::optional<RecordState> project(const RecordState& state) {
-        const Kind* kind = kind_numbered(state.kind);
-        if (!kind || !may_see(*kind)) return std::nullopt;
-        const Disclosure disclosed = disclosure_of(*kind, state);
-        RecordState visible = state;
-        for (auto it = visible.fields.begin(); it != visible.fields.end();) {
-            const Field* field = kind->field(it->first);
-            if (field && field->visible_to(device_.role, disclosed))
-                ++it;
-            else
-                it = visible.fields.erase(it);
-        }
-        if (kind->name == "state_request") drop_hidden_requests(*kind, visible);
-        return visible;
-    }
-
-    /// A state request carries values of its subject's fields, which keep their audience.
-    void drop_hidden_requests(const Kind& kind, RecordState& request) {
-        const auto requested = request.fields.find(kind.field("fields")->number);
-        if (requested == request.fields.end()) return;
-        const Kind* subject = kind_of_subject(kind, request);
-        auto& live = requested->second.live;
-        live.erase(std::remove_if(live.begin(), live.end(),
-                                  [&](const LiveValue& l) {
-                                      const Field* field =
-                                          subject ? subject->field(l.key) : nullptr;
-                                      return !field || !field->visible_to(device_.role);
-                                  }),
-                   live.end());
-    }
-
-    const Kind* kind_of_subject(const Kind& kind, const RecordState& request) {
-        const Field* field = kind.field("subject_id");
-        const auto at = request.fields.find(field->number);
-        if (at == request.fields.end()) return nullptr;
-        const Content content = show(*field, at->second);
-        const std::string* raw = content.empty() ? nullptr : content.front().value.text();
-        const auto id = raw ? RecordId::from_bytes(*raw) : std::nullopt;
-        const auto subject = id ? round_.tx.record(device_.tenant, *id) : std::nullopt;
-        return subject ? kind_numbered(subject->state.kind) : nullptr;
-    }
-
     Round& round_;
     const Device& device_;
     const Carried& carried_;
@@ -377,6 +319,8 @@ private:
 };
 
 }  // namespace
+
+void check_cursor(std::string_view cursor) { Cursor::decode(cursor); }
 
 Page pull(Round& round, const Device& device, std::string_view cursor, const Carried& carried) {
     try {

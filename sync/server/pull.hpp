@@ -39,4 +39,7 @@ struct Page {
 /// Error(internal) for bytes that are no cursor: they come from the server's own entries.
 Page pull(Round& round, const Device& device, std::string_view cursor, const Carried& carried);
 
+/// Throws Error(protocol_violated) unless the bytes are a cursor: for those that a device sends.
+void check_cursor(std::string_view cursor);
+
 }  // namespace rapport::server

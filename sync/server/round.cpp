@@ -25,6 +25,8 @@ const std::string& Round::name_of(std::uint64_t writer) {
             at->second = kServerName;
         else if (const auto device = tx.device(writer))
             at->second = device->rep;
+        else
+            at->second = tx.author(writer).value_or("");
     }
     return at->second;
 }

@@ -86,6 +86,11 @@ CREATE TABLE IF NOT EXISTS open_bundle (
 CREATE TABLE IF NOT EXISTS late_verdict (
     writer INTEGER NOT NULL, counter INTEGER NOT NULL, told_in INTEGER NOT NULL,
     PRIMARY KEY (writer, counter)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS recovery_note (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, at_ms INTEGER NOT NULL, writer INTEGER NOT NULL,
+    kind INTEGER NOT NULL, record BLOB NOT NULL, field TEXT NOT NULL, code TEXT NOT NULL, offered BLOB NOT NULL,
+    UNIQUE (tenant, record, field, code, writer)) STRICT;
+CREATE TABLE IF NOT EXISTS lost_author (writer INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
 )sql";
 
 constexpr const char* kRecordColumns =
@@ -638,6 +643,53 @@ public:
             line.left_by = q.text(10);
         }
         return lines;
+    }
+
+    // recovery
+    void save(const RecoveryNote& n) override {
+        auto q = db_.prepare(
+            "INSERT INTO recovery_note (tenant, at_ms, writer, kind, record, field, code, offered) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, record, field, code, writer) "
+            "DO UPDATE SET at_ms = excluded.at_ms, offered = excluded.offered");
+        q.bind_all(n.tenant, n.at_ms, n.writer, int{n.kind}, n.record, n.field, n.code);
+        q.bind_blob(8, n.offered).run();
+    }
+    std::vector<RecoveryNote> recovery_notes(const std::string& tenant) override {
+        auto q = db_.prepare(
+            "SELECT id, at_ms, writer, kind, record, field, code, offered FROM recovery_note "
+            "WHERE tenant = ? ORDER BY id");
+        q.bind_all(tenant);
+        std::vector<RecoveryNote> notes;
+        while (q.step())
+            notes.push_back({q.unsigned_integer(0), tenant, q.integer(1), q.unsigned_integer(2),
+                             static_cast<std::uint16_t>(q.integer(3)), q.id(4),
+                             std::string(q.text(5)), std::string(q.text(6)),
+                             std::string(q.blob(7))});
+        return notes;
+    }
+    void remove(const RecoveryNote& n) override {
+        db_.prepare("DELETE FROM recovery_note WHERE tenant = ? AND id = ?")
+            .bind_all(n.tenant, n.id)
+            .run();
+    }
+    void save_author(std::uint64_t writer, const std::string& name) override {
+        db_.prepare("INSERT OR IGNORE INTO lost_author (writer, name) VALUES (?, ?)")
+            .bind_all(writer, name)
+            .run();
+    }
+    std::optional<std::string> author(std::uint64_t writer) override {
+        auto q = db_.prepare("SELECT name FROM lost_author WHERE writer = ?");
+        q.bind_all(writer);
+        if (!q.step()) return std::nullopt;
+        return std::string(q.text(0));
+    }
+    void raise_number(const std::string& tenant, const std::string& sequence,
+                      std::uint64_t at_least) override {
+        db_.prepare(
+               "INSERT INTO number (tenant, sequence, last) VALUES (?, ?, ?) "
+               "ON CONFLICT (tenant, sequence) DO UPDATE SET last = max(last, excluded.last)")
+            .bind_all(tenant, sequence, at_least)
+            .run();
     }
 
     // feed

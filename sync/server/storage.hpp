@@ -116,6 +116,19 @@ struct OpenDecision {
     RecordId after;  ///< wishes up to this id have it already
 };
 
+/// Something that a recovery came upon and that an administrator should look at.
+struct RecoveryNote {
+    std::uint64_t id = 0;  ///< given when it is stored
+    std::string tenant;
+    std::int64_t at_ms = 0;
+    std::uint64_t writer = 0;  ///< of the device that offered it
+    std::uint16_t kind = 0;
+    RecordId record;
+    std::string field;
+    std::string code;     ///< what it is: see server/recovery.hpp
+    std::string offered;  ///< the encoded record, where it was kept back; else empty
+};
+
 struct Invitation {
     std::string code_hash, tenant, rep;
     Role role = Role::rep;
@@ -234,6 +247,19 @@ public:
     virtual void remove(const std::string& tenant, const OpenDecision& decision) = 0;
     virtual void append(const std::string& tenant, const HistoryLine& line) = 0;
     virtual std::vector<HistoryLine> history(const std::string& tenant, const RecordId& record) = 0;
+
+    // recovery
+    /// In place of one of the same writer, record, field and code.
+    virtual void save(const RecoveryNote& note) = 0;
+    /// In the order they were first noted.
+    virtual std::vector<RecoveryNote> recovery_notes(const std::string& tenant) = 0;
+    virtual void remove(const RecoveryNote& note) = 0;
+    /// The user behind a writer whose device row a restored server has lost.
+    virtual void save_author(std::uint64_t writer, const std::string& name) = 0;
+    virtual std::optional<std::string> author(std::uint64_t writer) = 0;
+    /// The next value of the sequence is above this one.
+    virtual void raise_number(const std::string& tenant, const std::string& sequence,
+                              std::uint64_t at_least) = 0;
 
     // feed
     virtual std::uint64_t feed_head(const std::string& tenant) = 0;

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <filesystem>
+
 #include "protocol/messages.hpp"
 #include "store/core.hpp"
 #include "store/rows.hpp"
@@ -11,12 +13,32 @@ namespace rapport::sim {
 
 Device::Device(World& world, std::string name_, const std::string& path, const Identity& identity,
                std::uint64_t seed)
-    : name(std::move(name_)),
-      environment(world.now_ms(), seed),
-      writer(identity.writer),
-      path_(path) {
+    : name(std::move(name_)), environment(world.now_ms(), seed), path_(path) {
     restart();
-    Replica(*store).enrol(identity);
+    if (identity.writer != 0) Replica(*store).enrol(identity);
+    writer = Replica(*store).identity()->writer;
+}
+
+Session::Step Device::take(const std::string& archive) {
+    const Session::Step step = session->take_reply(archive);
+    writer = Replica(*store).identity()->writer;
+    return step;
+}
+
+std::string Device::copy(const std::string& file) {
+    session.reset();
+    store.reset();  // closing brings the log home
+    const std::filesystem::path to = std::filesystem::path(path_).parent_path() / file;
+    std::filesystem::copy_file(path_, to);
+    restart();
+    return to.string();
+}
+
+void Device::restore(const std::string& copy) {
+    session.reset();
+    store.reset();
+    std::filesystem::copy_file(copy, path_, std::filesystem::copy_options::overwrite_existing);
+    restart();
 }
 
 void Device::restart() {
@@ -27,6 +49,7 @@ void Device::restart() {
     store = std::make_unique<Store>(Store::open(path_, options));
     session = std::make_unique<Session>(*store);
     session->begin();
+    if (const auto identity = Replica(*store).identity()) writer = identity->writer;
 }
 
 World::World(const WorldOptions& options)
@@ -56,6 +79,35 @@ Device& World::device(const std::string& rep, Role role, std::vector<std::string
     devices_.push_back(std::make_unique<Device>(*this, name, folder_.file(name + ".rapport"),
                                                 identity, random_()));
     return *devices_.back();
+}
+
+Device& World::clone(Device& of) {
+    return clone(of, of.copy("clone-" + std::to_string(devices_.size())));
+}
+
+Device& World::clone(Device& of, const std::string& copy) {
+    const std::string name = of.name + "-" + std::to_string(devices_.size());
+    const std::string path = folder_.file(name + ".rapport");
+    std::filesystem::copy_file(copy, path);
+    devices_.push_back(std::make_unique<Device>(*this, name, path, Identity{}, random_()));
+    // Two copies that capture in the same millisecond would give the same capture id.
+    devices_.back()->environment.skew_ms = of.environment.skew_ms + 1;
+    return *devices_.back();
+}
+
+std::string World::back_up_server() {
+    std::string copy = folder_.file("backup-" + std::to_string(++backups_) + ".db");
+    storage_->backup(copy);
+    return copy;
+}
+
+void World::restore_server(const std::string& copy) {
+    engine_.reset();
+    storage_.reset();
+    for (const char* tail : {"-wal", "-shm"}) std::filesystem::remove(server_file() + tail);
+    std::filesystem::copy_file(copy, server_file(),
+                               std::filesystem::copy_options::overwrite_existing);
+    restart_server();
 }
 
 std::pair<Device&, Device&> World::pair(const std::string& territory, const std::string& rep) {
@@ -93,9 +145,9 @@ std::string World::body_of(const std::string& archive, protocol::Contents conten
 }
 
 void World::send(std::size_t index) {
-    network_.push_back(
-        {index, true,
-         body_of(devices_[index]->session->next_request(), protocol::Contents::request)});
+    Device& device = *devices_[index];
+    const std::string body = body_of(device.session->next_request(), protocol::Contents::request);
+    network_.push_back({index, device.writer, true, body});
 }
 
 void World::deliver(const Message& message) {
@@ -107,14 +159,14 @@ void World::deliver(const Message& message) {
         return;  // cut on the way; whoever sent it will repeat it
     }
     if (message.to_server) {
-        const server::Engine::Answer answer = engine_->sync({device.writer, archive});
+        const server::Engine::Answer answer = engine_->sync({message.writer, archive});
         REQUIRE_MESSAGE(answer.error_code.empty(), answer.error_code, ": ", answer.error_sentence);
-        network_.push_back(
-            {message.device, false, body_of(answer.archive, protocol::Contents::reply)});
+        network_.push_back({message.device, message.writer, false,
+                            body_of(answer.archive, protocol::Contents::reply)});
         return;
     }
-    const Session::Step step = device.session->take_reply(archive);
-    REQUIRE_FALSE(step.needs_recovery);
+    const Session::Step step = device.take(archive);
+    REQUIRE_FALSE(step.declined);
     if (!step.counted) ++struck["reply to another request"];
     if (step.done) device.session->begin();
 }
@@ -164,9 +216,9 @@ void World::settle() {
                 const auto answer = engine_->sync({device.writer, device.session->next_request()});
                 REQUIRE_MESSAGE(answer.error_code.empty(), answer.error_code, ": ",
                                 answer.error_sentence);
-                const Session::Step step = device.session->take_reply(answer.archive);
+                const Session::Step step = device.take(answer.archive);
                 REQUIRE(step.counted);
-                REQUIRE_FALSE(step.needs_recovery);
+                REQUIRE_FALSE(step.declined);
                 if (step.done) break;
             }
         }

@@ -82,6 +82,12 @@ public:
     }
     /// Closes the file and opens it again, as after a kill: whatever was only in memory is gone.
     void restart();
+    /// A copy of the file as it is now, in a file of this name beside it.
+    std::string copy(const std::string& name);
+    /// The file is what it was when this copy was made.
+    void restore(const std::string& copy);
+    /// Gives the session a reply.
+    Session::Step take(const std::string& archive);
 
     const std::string& path() const { return path_; }
 
@@ -89,7 +95,7 @@ public:
     SimulatedEnvironment environment;
     std::unique_ptr<Store> store;
     std::unique_ptr<Session> session;
-    std::uint64_t writer = 0;
+    std::uint64_t writer = 0;  ///< under which it sends: after a fork another one
     bool online = true;
     Captured last;  ///< of the last capture()
 
@@ -109,6 +115,11 @@ public:
     ~World();
 
     Device& device(const std::string& rep, Role role, std::vector<std::string> scopes);
+    /// Another device over a copy of this one's file, as after a phone was set up from the backup
+    /// of another.
+    Device& clone(Device& of);
+    /// The same over a copy made before.
+    Device& clone(Device& of, const std::string& copy);
     /// Phone and tablet of one rep.
     std::pair<Device&, Device&> pair(const std::string& territory, const std::string& rep = "R17");
 
@@ -122,6 +133,10 @@ public:
     void set_server_clock(std::int64_t skew_ms) { server_environment_.skew_ms = skew_ms; }
     /// The server is killed and started again over its file.
     void restart_server();
+    /// A consistent copy of the server's file, as `rapportd backup` makes it.
+    std::string back_up_server();
+    /// The server starts again over this copy; all it did since is lost.
+    void restore_server(const std::string& copy);
 
     void cut(Device& device) { device.online = false; }
     void heal() {
@@ -162,6 +177,7 @@ public:
 private:
     struct Message {
         std::size_t device;
+        std::uint64_t writer;  ///< of the credential it was sent with
         bool to_server;
         std::string body;
     };
@@ -178,6 +194,7 @@ private:
     std::unique_ptr<server::Engine> engine_;
     std::vector<std::unique_ptr<Device>> devices_;
     std::deque<Message> network_;
+    int backups_ = 0;
 };
 
 }  // namespace rapport::sim

@@ -406,7 +406,7 @@ TEST_CASE("a sync ends when its time or its bytes are used up, and the next one 
     CHECK(phone.syncer.sync_for().applied == 1);
 }
 
-TEST_CASE("entries that do not meet stop the sync until they are settled") {
+TEST_CASE("entries that do not meet are settled in the same run, or it ends") {
     TestPhone phone;
     phone.capture();
     phone.transport.script.push_back([](const HttpRequest& request, const std::atomic<bool>&) {
@@ -416,11 +416,50 @@ TEST_CASE("entries that do not meet stop the sync until they are settled") {
         reply.entries = {{1, 2}};
         return answer(reply);
     });
-    CHECK(phone.syncer.sync_for().end == SyncEnd::needs_recovery);
-    const SyncResult r = phone.syncer.sync_for();
-    CHECK(r.end == SyncEnd::needs_recovery);
-    CHECK(r.requests == 0);
-    check_adds_up(phone, r, 1);
+    SUBCASE("as a fork") {
+        phone.transport.script.push_back([](const HttpRequest& request, const std::atomic<bool>&) {
+            const protocol::Request fork = request_in(request);
+            CHECK(fork.kind == protocol::kFork);
+            CHECK(fork.parent != fork.writer);
+            CHECK(fork.bundles.size() == 1);
+            protocol::Reply reply;
+            reply.next = fork.next;
+            reply.tag = 5;
+            reply.receipt = 1;
+            reply.verdicts = {{1, Verdict::applied, {}}};
+            return answer(reply);
+        });
+        const SyncResult r = phone.syncer.sync_for();
+        CHECK(r.end == SyncEnd::complete);
+        CHECK(r.applied == 1);
+        check_adds_up(phone, r, 1);
+    }
+    SUBCASE("no further copy is let in") {
+        phone.transport.script.push_back([](const HttpRequest& request, const std::atomic<bool>&) {
+            protocol::Reply reply;
+            reply.outcome = protocol::Outcome::declined;
+            reply.next = request_in(request).next;
+            return answer(reply);
+        });
+        CHECK(phone.syncer.sync_for().end == SyncEnd::needs_recovery);
+        const SyncResult r = phone.syncer.sync_for();
+        CHECK(r.end == SyncEnd::needs_recovery);
+        CHECK(r.requests == 0);
+        check_adds_up(phone, r, 1);
+    }
+    SUBCASE("a server that never meets it") {
+        for (int i = 0; i < 20; ++i)
+            phone.transport.script.push_back(
+                [](const HttpRequest& request, const std::atomic<bool>&) {
+                    protocol::Reply reply;
+                    reply.outcome = protocol::Outcome::mismatch;
+                    reply.next = request_in(request).next;
+                    return answer(reply);
+                });
+        const SyncResult r = phone.syncer.sync_for();
+        CHECK(r.end == SyncEnd::rejected);
+        CHECK(r.requests == 9);
+    }
 }
 
 TEST_CASE("progress counts bundles up to what there is, and bytes") {

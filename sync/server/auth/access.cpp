@@ -52,7 +52,8 @@ Enrolment enrolment_of(const Device& device) {
 std::uint64_t unused_writer(Transaction& transaction, Environment& environment) {
     while (true) {
         const std::uint64_t writer = environment.random64() & kWriterMask;
-        if (writer > kServerWriter && !transaction.device(writer)) return writer;
+        if (writer > kServerWriter && !transaction.device(writer) && !transaction.author(writer))
+            return writer;
     }
 }
 

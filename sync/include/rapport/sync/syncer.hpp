@@ -31,8 +31,8 @@ enum class SyncEnd : std::uint8_t {
     out_of_budget,   ///< time or bytes; the rest goes next time
     not_reached,     ///< no network, or the server is away; nothing lost
     not_authorised,  ///< the credential is unknown or revoked; captures stay
-    needs_recovery,  ///< the server or this file was restored; nothing is sent until that is
-                     ///< settled
+    needs_recovery,  ///< one more copy of this file than the server accepts; nothing is sent until
+                     ///< it is enrolled with a new code
     rejected,        ///< the server does not take this protocol or request; see `sentence`
     cancelled,
     not_enrolled,

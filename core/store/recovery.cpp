@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/recovery.hpp"
+
+#include <algorithm>
+#include <array>
+#include <map>
+
+#include "model/archive.hpp"
+#include "model/hash.hpp"
+#include "store/identity.hpp"
+#include "store/pending.hpp"
+#include "store/schema.hpp"
+
+namespace rapport {
+namespace {
+
+constexpr std::int64_t kOffersMax = 500;  // in one request: a commit of some 50 ms at the centre
+constexpr std::uint64_t kWriterMask = (std::uint64_t{1} << 40) - 1;
+
+// States of a row of `offer`.
+constexpr int kOpen = 0, kInFlight = 1, kOffered = 2;
+
+struct StoredRecovery {
+    Recovery recovery;
+    template <class A>
+    void serialize(A& a) {
+        auto kind = static_cast<std::uint8_t>(recovery.kind);
+        auto common = static_cast<std::uint64_t>(recovery.common);
+        a(kind, recovery.basis.id, recovery.basis.tag, common, recovery.cursor, recovery.receipt,
+          recovery.writer, recovery.credential);
+        recovery.kind = static_cast<RequestKind>(kind);
+        recovery.common = static_cast<std::int64_t>(common);
+    }
+};
+
+void store(sqlite::Database& db, const Recovery& recovery) {
+    db.prepare("INSERT OR REPLACE INTO meta VALUES('recovery', ?)")
+        .bind_blob(1, encode(StoredRecovery{recovery}))
+        .run();
+}
+
+struct OwnEntry {
+    std::int64_t seq = 0;
+    EntryRef name;
+    std::string cursor;
+    std::uint64_t receipt = 0;
+    bool whole = false;
+};
+
+// Newest first.
+std::vector<OwnEntry> own_entries(sqlite::Database& db) {
+    std::vector<OwnEntry> entries;
+    auto select = db.prepare(
+        "SELECT seq, id, tag, cursor, receipt, coalesce(whole, 0) FROM entry LEFT JOIN entry_more "
+        "ON entry_more.entry = seq ORDER BY seq DESC");
+    while (select.step())
+        entries.push_back({select.integer(0),
+                           {select.unsigned_integer(1), select.unsigned_integer(2)},
+                           std::string(select.blob(3)),
+                           select.unsigned_integer(4),
+                           select.integer(5) != 0});
+    return entries;
+}
+
+void list_touched(sqlite::Database& db, std::int64_t since) {
+    std::vector<RecordId> records;
+    auto select = db.prepare("SELECT DISTINCT record FROM touched WHERE entry > ?");
+    select.bind(1, since);
+    while (select.step()) records.push_back(select.id(0));
+    select.reset();
+    for (const RecordId& id : records) {
+        const Kind* kind = kind_holding(db, id);
+        db.prepare("INSERT OR IGNORE INTO offer(record, kind, state) VALUES(?,?,0)")
+            .bind(1, id)
+            .bind(2, kind ? int{kind->number} : 0)
+            .run();
+    }
+}
+
+void list_everything(sqlite::Database& db) {
+    for (const Kind* kind : all_kinds())
+        db.execute("INSERT OR IGNORE INTO offer(record, kind, state) SELECT id, " +
+                   std::to_string(kind->number) + ", 0 FROM " + identifier(kind->name) +
+                   " WHERE version IS NOT NULL");
+    list_touched(db, 0);
+}
+
+void tell_observers(Store::Core::Writing& writing, const std::string& bundles) {
+    auto select = writing.db.prepare(
+        "SELECT DISTINCT c.record, c.kind FROM change c JOIN bundle b ON b.id = c.bundle WHERE "
+        "b." +
+        bundles);
+    while (select.step())
+        if (const Kind* kind = kind_numbered(static_cast<std::uint16_t>(select.integer(1))))
+            writing.changed(*kind, select.id(0));
+}
+
+// Unsent again, under their capture ids. Nothing names a dot of the old writer that has no verdict:
+// it may be the other file's.
+void thaw_for_fork(Store::Core& core, Store::Core::Writing& writing, Recovery& recovery) {
+    sqlite::Database& db = writing.db;
+    tell_observers(writing, "state IN (2, 4)");
+    db.execute(
+        "UPDATE bundle SET state = 1, counter = NULL, bytes = NULL, verdict = NULL, reasons = NULL "
+        "WHERE state IN (2, 4); UPDATE bundle SET former = NULL WHERE former IS NOT NULL");
+    set_meta(db, "counter", std::int64_t{0});
+    // The other file goes on giving capture ids under the old number.
+    Environment& environment = core.environment();
+    const auto file =
+        std::max<std::int64_t>(static_cast<std::int64_t>(environment.random64() >> 1), 1);
+    set_meta(db, "file", file);
+    core.renumber(static_cast<std::uint64_t>(file));
+    recovery.kind = RequestKind::fork;
+    recovery.receipt = 0;
+    recovery.credential = draw_secret(environment);
+    do recovery.writer = environment.random64() & kWriterMask;
+    while (recovery.writer <= kServerWriter);
+}
+
+// What a restored server has lost of a review comes again; else it would wait for a verdict that
+// nobody gives.
+void send_reviews_again(Store::Core::Writing& writing, const Identity& identity,
+                        std::uint64_t common_receipt) {
+    sqlite::Database& db = writing.db;
+    std::vector<std::int64_t> bundles;
+    auto select = db.prepare("SELECT id FROM bundle WHERE state = 4 AND counter > ?");
+    select.bind(1, common_receipt);
+    while (select.step()) bundles.push_back(select.integer(0));
+    select.reset();
+    for (const std::int64_t id : bundles) {
+        BundleRow row = *load_bundle(db, id);
+        row.former.push_back({identity.writer, row.counter});
+        row.counter = 0;
+        row.state = BundleState::queued;
+        row.reasons.clear();
+        save_bundle(db, row);
+        for (const auto& [record, kind] : records_of(db, id)) writing.changed(*kind, record);
+    }
+}
+
+std::uint64_t before_first_unanswered(sqlite::Database& db) {
+    auto select = db.prepare("SELECT MIN(counter) FROM bundle WHERE state = 2 AND state <> 1");
+    if (select.step() && !select.is_null(0)) return select.unsigned_integer(0) - 1;
+    return static_cast<std::uint64_t>(meta_integer(db, "counter").value_or(0));
+}
+
+}  // namespace
+
+std::optional<Recovery> open_recovery(sqlite::Database& db) {
+    auto select = db.prepare("SELECT value FROM meta WHERE key = 'recovery'");
+    if (!select.step()) return std::nullopt;
+    return decode<StoredRecovery>(select.blob(0)).recovery;
+}
+
+void begin_recovery(Store::Core& core, Store::Core::Writing& writing, const Identity& identity,
+                    const std::vector<EntryRef>& server_entries) {
+    sqlite::Database& db = writing.db;
+    db.execute(
+        "DELETE FROM request; DELETE FROM request_bundle; DELETE FROM staged; DELETE FROM "
+        "staged_departure; DELETE FROM offer");
+    db.execute("UPDATE bundle SET verdict = NULL WHERE verdict IS NOT NULL");
+
+    const std::vector<OwnEntry> own = own_entries(db);
+    const auto known = [&](const OwnEntry& e) {
+        return std::find(server_entries.begin(), server_entries.end(), e.name) !=
+               server_entries.end();
+    };
+    const auto common = std::find_if(own.begin(), own.end(),
+                                     [&](const OwnEntry& e) { return e.whole && known(e); });
+    const bool last_known = !own.empty() && known(own.front());
+    // A repetition of a request of this file may have left the entry at a restored server, under
+    // another tag.
+    const bool server_restored =
+        !own.empty() &&
+        (server_entries.empty() || std::any_of(own.begin(), own.end(), [&](const OwnEntry& e) {
+             return e.name.id == server_entries.back().id;
+         }));
+
+    Recovery recovery;
+    if (!server_entries.empty()) recovery.basis = server_entries.back();
+    if (common != own.end()) {
+        recovery.common = common->seq;
+        recovery.cursor = common->cursor;
+    }
+    // A renewal that has not ended marks what arrives; going back in the middle of it would remove
+    // what arrived before.
+    if (meta_integer(db, "renewal")) recovery.cursor.clear();
+    db.execute("DELETE FROM renewed; DELETE FROM meta WHERE key = 'renewal'");
+    if (!own.empty() && !last_known) {
+        if (recovery.common != 0)
+            list_touched(db, recovery.common);
+        else
+            list_everything(db);
+    }
+    if (server_restored) {
+        send_reviews_again(writing, identity, common == own.end() ? 0 : common->receipt);
+        recovery.receipt = before_first_unanswered(db);
+    } else {
+        thaw_for_fork(core, writing, recovery);
+    }
+    store(db, recovery);
+}
+
+void turn_into_fork(Store::Core& core, Store::Core::Writing& writing) {
+    writing.db.execute("DELETE FROM request; DELETE FROM request_bundle");
+    auto recovery = open_recovery(writing.db);
+    if (!recovery) return;
+    thaw_for_fork(core, writing, *recovery);
+    store(writing.db, *recovery);
+}
+
+// ---- offers
+
+bool take_offers(sqlite::Database& db, const Limits& limits) {
+    struct Listed {
+        RecordId id;
+        const Kind* kind;
+    };
+    std::vector<Listed> listed;
+    // What others hang on comes first; what this file has no row of last.
+    auto select = db.prepare(
+        "SELECT record, kind FROM offer WHERE state = 0 ORDER BY kind = 0, kind, record LIMIT ?");
+    select.bind(1, kOffersMax);
+    while (select.step())
+        listed.push_back(
+            {select.id(0), kind_numbered(static_cast<std::uint16_t>(select.integer(1)))});
+    select.reset();
+    std::size_t bytes = 0, taken = 0;
+    for (const Listed& c : listed) {
+        if (const auto row = c.kind ? load_row(db, *c.kind, c.id) : std::nullopt)
+            bytes += encode_record(row->confirmed).size();
+        if (taken > 0 && bytes > limits.request_bytes_max / 2) break;
+        db.prepare("UPDATE offer SET state = ? WHERE record = ?")
+            .bind(1, kInFlight)
+            .bind(2, c.id)
+            .run();
+        ++taken;
+    }
+    return taken > 0;
+}
+
+bool load_offers(sqlite::Database& db, Outgoing& out) {
+    auto select =
+        db.prepare("SELECT record, kind FROM offer WHERE state = ? ORDER BY kind, record");
+    select.bind(1, kInFlight);
+    while (select.step()) {
+        const RecordId id = select.id(0);
+        out.touched.push_back(id);
+        const Kind* kind = kind_numbered(static_cast<std::uint16_t>(select.integer(1)));
+        const auto row = kind ? load_row(db, *kind, id) : std::nullopt;
+        if (!row || !row->confirmed_once) continue;
+        out.witnessed.push_back(encode_record(row->confirmed));
+        for (const auto& [number, field] : row->confirmed.fields)
+            for (const LiveValue& l : field.live) out.authors[l.dot.writer];
+    }
+    if (out.touched.empty()) return false;
+    for (auto it = out.authors.begin(); it != out.authors.end();) {
+        auto name = db.prepare("SELECT name FROM author WHERE writer = ?");
+        if (name.bind(1, it->first).step()) {
+            it->second = name.text(0);
+            ++it;
+        } else {
+            it = out.authors.erase(it);
+        }
+    }
+    return true;
+}
+
+void note_offered(sqlite::Database& db) {
+    db.prepare("UPDATE offer SET state = ? WHERE state = ?")
+        .bind(1, kOffered)
+        .bind(2, kInFlight)
+        .run();
+}
+
+// ---- the end
+
+void end_recovery(sqlite::Database& db, const Recovery& recovery) {
+    if (recovery.kind == RequestKind::fork) {
+        Identity identity = *stored_identity(db);
+        identity.writer = recovery.writer;
+        identity.credential = recovery.credential;
+        store_identity(db, identity);
+    }
+    const std::int64_t kept = recovery.kind == RequestKind::fork ? 0 : recovery.common;
+    for (const char* sql :
+         {"DELETE FROM touched WHERE entry > ?", "DELETE FROM entry_more WHERE entry > ?",
+          "DELETE FROM entry WHERE seq > ?"})
+        db.prepare(sql).bind(1, kept).run();
+    db.execute("DELETE FROM meta WHERE key = 'recovery'");
+}
+
+void keep_touched(sqlite::Database& db, std::int64_t entry) {
+    db.prepare("INSERT OR IGNORE INTO touched(entry, record) SELECT ?, record FROM offer")
+        .bind(1, entry)
+        .run();
+    db.execute("DELETE FROM offer");
+}
+
+// ---- entries
+
+std::vector<SentBundle> sent_since(sqlite::Database& db, std::int64_t entry) {
+    std::vector<SentBundle> sent;
+    auto select = db.prepare("SELECT sent FROM entry_more WHERE entry > ? ORDER BY entry");
+    select.bind(1, entry);
+    while (select.step()) {
+        WireReader r(select.blob(0));
+        for (std::size_t n = r.count(); n > 0; --n) {
+            SentBundle& bundle = sent.emplace_back();
+            r(bundle.counter, bundle.hash);
+        }
+    }
+    return sent;
+}
+
+void note_entry(sqlite::Database& db, std::int64_t entry, bool whole) {
+    std::vector<SentBundle> sent;
+    auto select = db.prepare(
+        "SELECT b.counter, b.bytes FROM request_bundle r JOIN bundle b ON b.id = r.bundle ORDER BY "
+        "b.counter");
+    while (select.step()) sent.push_back({select.unsigned_integer(0), hash64(select.blob(1))});
+    WireWriter list;
+    list.varint(sent.size());
+    for (const SentBundle& bundle : sent) list(bundle.counter, bundle.hash);
+    db.prepare("INSERT OR REPLACE INTO entry_more(entry, whole, sent) VALUES(?,?,?)")
+        .bind(1, entry)
+        .bind(2, whole)
+        .bind_blob(3, list.str())
+        .run();
+}
+
+std::string draw_secret(Environment& environment) {
+    static constexpr char kAlphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    std::array<std::uint8_t, 43> random{};
+    environment.random(random);
+    std::string secret;
+    for (const std::uint8_t byte : random) secret += kAlphabet[byte & 63];  // 43 x 6 bits
+    return secret;
+}
+
+}  // namespace rapport
