@@ -416,10 +416,9 @@ TEST_CASE_FIXTURE(
     SUBCASE("the newest entry under a tag the server never gave") { q.last.tag ^= 1; }
     SUBCASE("no entry at all") { q.last = {}; }
     SUBCASE("an entry the server does not know") { q.last = {7, 7}; }
-    SUBCASE("a recovery, which is not handled yet") { q.kind = 1; }
-    SUBCASE("a fork, which is not handled yet") {
-        q.kind = 2;
-        q.writer = 99;
+    SUBCASE("a recovery from another entry than the newest") {
+        q.kind = protocol::kRecover;
+        q.basis = {newest.id, newest.tag ^ 1};
     }
     expect_mismatch(q);
 }
