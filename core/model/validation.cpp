@@ -120,17 +120,20 @@ utf8proc_ssize_t code_point_at(std::string_view text, std::size_t i, utf8proc_in
 }
 
 std::string_view trimmed(std::string_view text) {
-    std::size_t begin = text.size(), end = 0;
     utf8proc_int32_t c = 0;
-    for (std::size_t i = 0; i < text.size();) {
-        const auto size = static_cast<std::size_t>(code_point_at(text, i, c));
-        if (!is_blank(c)) {
-            begin = std::min(begin, i);
-            end = i + size;
-        }
-        i += size;
+    while (!text.empty()) {
+        const utf8proc_ssize_t size = code_point_at(text, 0, c);
+        if (!is_blank(c)) break;
+        text.remove_prefix(static_cast<std::size_t>(size));
     }
-    return begin < end ? text.substr(begin, end - begin) : std::string_view();
+    while (!text.empty()) {
+        std::size_t last = text.size() - 1;
+        while ((static_cast<unsigned char>(text[last]) & 0xC0U) == 0x80U) --last;
+        code_point_at(text, last, c);
+        if (!is_blank(c)) break;
+        text.remove_suffix(text.size() - last);
+    }
+    return text;
 }
 
 /// Nothing if the text is sound, else the code of the refusal.

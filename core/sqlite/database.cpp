@@ -4,6 +4,7 @@
 #include <sqlite3.h>
 
 #include <list>
+#include <map>
 #include <unordered_map>
 
 #include "rapport/error.hpp"
@@ -17,35 +18,55 @@ constexpr std::size_t kIdleStatementsMax = 200;
 
 }  // namespace
 
+struct Statement::Kept {
+    sqlite3_stmt* statement = nullptr;
+    bool idle = false;
+    std::list<Kept>::iterator at;
+};
+
 struct Database::Impl {
-    using Idle =
-        std::list<sqlite3_stmt*>;  // prepared and not handed out, least recently used first
+    using Kept = Statement::Kept;
 
     sqlite3* db = nullptr;
-    Idle idle;
-    std::unordered_multimap<std::string_view, Idle::iterator>
-        by_text;  // keys live in the statements
+    std::list<Kept> kept;                                      // least recently used first
+    std::unordered_multimap<std::string_view, Kept*> by_text;  // keys live in the statements
+    std::size_t idle = 0;
 
-    sqlite3_stmt* take(std::string_view sql) {
-        const auto found = by_text.find(sql);
-        if (found == by_text.end()) return nullptr;
-        sqlite3_stmt* statement = *found->second;
-        idle.erase(found->second);
-        by_text.erase(found);
-        return statement;
+    Kept* take(std::string_view sql) {
+        auto [it, end] = by_text.equal_range(sql);
+        while (it != end && !it->second->idle) ++it;
+        if (it == end) return nullptr;
+        it->second->idle = false;
+        --idle;
+        return it->second;
     }
-    void keep(sqlite3_stmt* statement) {
-        by_text.emplace(sqlite3_sql(statement), idle.insert(idle.end(), statement));
-        if (idle.size() <= kIdleStatementsMax) return;
-        sqlite3_stmt* oldest = idle.front();
-        auto [it, end] = by_text.equal_range(sqlite3_sql(oldest));
-        while (it != end && *it->second != oldest) ++it;
+    Kept* add(sqlite3_stmt* statement) {
+        const auto at = kept.insert(kept.end(), Kept{statement, false, {}});
+        at->at = at;
+        by_text.emplace(sqlite3_sql(statement), &*at);
+        return &*at;
+    }
+    void give_back(Kept* one) {
+        one->idle = true;
+        kept.splice(kept.end(), kept, one->at);
+        if (++idle <= kIdleStatementsMax) return;
+        auto oldest = kept.begin();
+        while (!oldest->idle) ++oldest;
+        auto it = by_text.equal_range(sqlite3_sql(oldest->statement)).first;
+        while (it->second != &*oldest) ++it;
         by_text.erase(it);
-        idle.pop_front();
-        sqlite3_finalize(oldest);
+        sqlite3_finalize(oldest->statement);
+        kept.erase(oldest);
+        --idle;
     }
+
+    // What per_schema() has made.
+    std::map<std::string (*)(Database&), std::string> made;
+    std::int64_t schema = -1;        // of which version
+    bool schema_is_current = false;  // within a transaction nobody else changes it
+
     ~Impl() {
-        for (sqlite3_stmt* s : idle) sqlite3_finalize(s);
+        for (const Kept& k : kept) sqlite3_finalize(k.statement);
         sqlite3_close_v2(db);
     }
 };
@@ -66,8 +87,11 @@ namespace {
 
 // ---- Statement
 
+Statement::Statement(Database* database, Kept* kept)
+    : database_(database), kept_(kept), statement_(kept->statement) {}
+
 Statement::Statement(Statement&& other) noexcept
-    : database_(other.database_), statement_(other.statement_) {
+    : database_(other.database_), kept_(other.kept_), statement_(other.statement_) {
     other.statement_ = nullptr;
 }
 
@@ -75,7 +99,7 @@ Statement::~Statement() {
     if (!statement_) return;
     sqlite3_reset(statement_);
     sqlite3_clear_bindings(statement_);
-    database_->impl_->keep(statement_);
+    database_->impl_->give_back(kept_);
 }
 
 void Statement::fail(int code) const {
@@ -177,15 +201,34 @@ Database Database::open(const std::string& path, const Options& options) {
 }
 
 Statement Database::prepare(std::string_view sql) {
-    if (sqlite3_stmt* kept = impl_->take(sql)) return {this, kept};
+    if (Statement::Kept* kept = impl_->take(sql)) return {this, kept};
     sqlite3_stmt* s = nullptr;
     if (int rc = sqlite3_prepare_v3(impl_->db, sql.data(), static_cast<int>(sql.size()),
                                     SQLITE_PREPARE_PERSISTENT, &s, nullptr))
         raise(impl_->db, rc, "cannot prepare a statement");
-    return {this, s};
+    return {this, impl_->add(s)};
 }
 
-std::size_t Database::idle_statements() const { return impl_->idle.size(); }
+std::size_t Database::idle_statements() const { return impl_->idle; }
+
+const std::string& Database::per_schema(std::string (*make)(Database&)) {
+    if (!impl_->schema_is_current) {
+        auto version = prepare("PRAGMA schema_version");
+        version.step();
+        if (version.integer(0) != impl_->schema) impl_->made.clear();
+        impl_->schema = version.integer(0);
+        impl_->schema_is_current = in_transaction();
+    }
+    const auto found = impl_->made.find(make);
+    return found != impl_->made.end() ? found->second
+                                      : impl_->made.emplace(make, make(*this)).first->second;
+}
+
+void Database::schema_changed() {
+    impl_->made.clear();
+    impl_->schema = -1;
+    impl_->schema_is_current = false;
+}
 
 void Database::execute(const std::string& sql) {
     if (int rc = sqlite3_exec(impl_->db, sql.c_str(), nullptr, nullptr, nullptr))
@@ -214,10 +257,12 @@ void Database::checkpoint() { execute("PRAGMA wal_checkpoint(TRUNCATE)"); }
 
 Transaction::Transaction(Database& database, Kind kind) : database_(database) {
     database_.prepare(kind == Kind::immediate ? "BEGIN IMMEDIATE" : "BEGIN").run();
+    database_.impl_->schema_is_current = false;
 }
 Transaction::~Transaction() {
-    if (!open_ || !database_.in_transaction())
-        return;  // SQLite has rolled back on its own after some errors
+    if (!open_) return;
+    database_.schema_changed();
+    if (!database_.in_transaction()) return;  // SQLite has rolled back on its own after some errors
     try {
         database_.prepare("ROLLBACK").run();
     } catch (const Error&) {  // the connection is broken; closing it rolls back
@@ -225,6 +270,7 @@ Transaction::~Transaction() {
 }
 void Transaction::commit() {
     database_.prepare("COMMIT").run();
+    database_.impl_->schema_is_current = false;
     open_ = false;
 }
 
@@ -232,7 +278,9 @@ Savepoint::Savepoint(Database& database) : database_(database) {
     database_.prepare("SAVEPOINT s").run();
 }
 Savepoint::~Savepoint() {
-    if (!open_ || !database_.in_transaction()) return;
+    if (!open_) return;
+    database_.schema_changed();
+    if (!database_.in_transaction()) return;
     try {
         database_.prepare("ROLLBACK TO s").run();
         database_.prepare("RELEASE s").run();

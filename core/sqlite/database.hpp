@@ -65,10 +65,11 @@ public:
 
 private:
     friend class Database;
-    Statement(Database* database, sqlite3_stmt* statement)
-        : database_(database), statement_(statement) {}
+    struct Kept;
+    Statement(Database* database, Kept* kept);
     [[noreturn]] void fail(int code) const;
     Database* database_;
+    Kept* kept_;
     sqlite3_stmt* statement_;
 };
 
@@ -98,12 +99,18 @@ public:
     std::int64_t last_row_id() const;
     int changes() const;
     bool in_transaction() const;
+    /// What `make` makes of the tables and indexes there are; made anew when they have changed.
+    const std::string& per_schema(std::string (*make)(Database&));
+    /// They have been changed through this connection.
+    void schema_changed();
     /// A consistent copy through SQLite's backup API.
     void backup_to(const std::string& path);
     void checkpoint();
 
 private:
     friend class Statement;
+    friend class Transaction;
+    friend class Savepoint;
     struct Impl;
     explicit Database(std::unique_ptr<Impl> impl);
     std::unique_ptr<Impl> impl_;

@@ -32,12 +32,18 @@ struct Working {
     std::vector<RecordId> references;  // that this edit brings in
 };
 
+std::string scope_of_new(sqlite::Database& db, const Record& record,
+                         const std::string& captured_by);
+
 // What every capture of a transaction asks of the file.
 struct Standing {
-    explicit Standing(sqlite::Database& db)
-        : author(rapport::author(db)), role(capture_role(db)), limits(stored_limits(db)) {}
+    explicit Standing(sqlite::Database& db) : limits(stored_limits(db)) {
+        const auto identity = stored_identity(db);
+        author = identity ? identity->rep : meta(db, "rep").value_or("");
+        if (identity) role = identity->role;
+    }
     std::string author;
-    Role role;
+    Role role = Role::rep;
     Limits limits;
 };
 
@@ -301,7 +307,7 @@ private:
                 for (const Working& w : working_)
                     if (w.edit.id.raw() == *raw && w.edit.id != record.id)
                         return w.loaded.row.confirmed.scope;
-        return scope_for(db_, record);
+        return scope_of_new(db_, record, standing_.author);
     }
 
     // A refused bundle is repaired in place: what later bundles, which all wait for it, say about
@@ -336,8 +342,7 @@ private:
         const Field& field = *f.field;
         const Value value =
             f.op == FieldEdit::Op::set && !f.content.empty() ? f.content[0].value : Value();
-        const FieldState present = overlay(w.loaded.row, w.loaded.pending, field.number);
-        const Content shown = show(field, present);
+        const Content shown = shown_now(w, field);
         const bool same =
             value.is_null() ? shown.empty() : shown.size() == 1 && shown[0].value == value;
         if (same && !options_.resolves) return;
@@ -369,6 +374,15 @@ private:
         own->adds.push_back({"", value, stamp_, capture_});
     }
 
+    static Content shown_now(const Working& w, const Field& field, std::int64_t without = 0) {
+        const auto writes = [&](const PendingChange& c) {
+            return c.bundle != without && c.write_of(field.number);
+        };
+        const bool pending = std::any_of(w.loaded.pending.begin(), w.loaded.pending.end(), writes);
+        if (!pending && !w.loaded.row.confirmed.fields.count(field.number)) return {};
+        return show(field, overlay(w.loaded.row, w.loaded.pending, field.number, without));
+    }
+
     static void name_once(std::vector<Overwritten>& over, Overwritten o) {
         if (std::find(over.begin(), over.end(), o) == over.end()) over.push_back(std::move(o));
     }
@@ -376,11 +390,7 @@ private:
     // Policies that stop a write at capture.
     bool may_change(const Working& w, const PendingChange& change, const Field& field,
                     const Value& value) {
-        std::vector<PendingChange> others;
-        for (const PendingChange& c : w.loaded.pending)
-            if (c.bundle != change.bundle) others.push_back(c);
-        const FieldState without_own = overlay(w.loaded.row, others, field.number);
-        const Content seen = show(field, without_own);
+        const Content seen = shown_now(w, field, change.bundle);
         switch (field.policy) {
             case Policy::write_once: {
                 const bool own_is_open = change.state == BundleState::draft ||
@@ -412,7 +422,7 @@ private:
 
     void write_keyed(Working& w, PendingChange& change, const FieldEdit& f) {
         const Field& field = *f.field;
-        const Content shown = show(field, overlay(w.loaded.row, w.loaded.pending, field.number));
+        const Content shown = shown_now(w, field);
         const auto find = [](const Content& content, const std::string& key) {
             return std::find_if(content.begin(), content.end(),
                                 [&](const Item& item) { return item.key == key; });
@@ -597,8 +607,10 @@ Role capture_role(sqlite::Database& db) {
     return identity ? identity->role : Role::rep;
 }
 
-std::string scope_for(sqlite::Database& db, const Record& record) {
-    const std::string captured_by = author(db);
+namespace {
+
+std::string scope_of_new(sqlite::Database& db, const Record& record,
+                         const std::string& captured_by) {
     if (std::string scope = own_scope(record, captured_by); !scope.empty()) return scope;
     if (record.kind->home == Home::territory) {
         const auto identity = stored_identity(db);
@@ -611,6 +623,12 @@ std::string scope_for(sqlite::Database& db, const Record& record) {
     if (scope && *scope == "global" && record.kind->name == "state_request")
         return captured_by.empty() ? "" : "rep/" + captured_by;
     return scope.value_or("");
+}
+
+}  // namespace
+
+std::string scope_for(sqlite::Database& db, const Record& record) {
+    return scope_of_new(db, record, author(db));
 }
 
 Captured commit_edits(Store::Core& core, std::span<const RecordEdit> edits,

@@ -91,7 +91,7 @@ Refusal not_resolvable(const Conflict& c, const char* form) {
 std::vector<Conflict> Store::conflicts(std::size_t limit) const {
     const Core::Reading reading(*core_);
     std::vector<Conflict> found;
-    for (const Kind* kind : all_kinds()) {
+    for (const Kind* kind : indexed_kinds(reading.db)) {
         // Left to itself SQLite reads the table, for the order's sake.
         auto select =
             reading.db.prepare("SELECT id FROM \"" + kind->name + "\" INDEXED BY \"" + kind->name +

@@ -111,7 +111,8 @@ void Store::Core::open_for_writing(const Store::Options& options) {
         set_meta(*writer_, "clock", std::int64_t{0});
     }
     file_ = static_cast<std::uint64_t>(meta_integer(*writer_, "file").value_or(0));
-    clock_ = HybridClock(static_cast<Stamp>(meta_integer(*writer_, "clock").value_or(0)));
+    stored_clock_ = static_cast<Stamp>(meta_integer(*writer_, "clock").value_or(0));
+    clock_ = HybridClock(stored_clock_);
     captures_ = stored_captures_ =
         static_cast<std::uint64_t>(meta_integer(*writer_, "captures").value_or(0));
     server_time_ = {meta_integer(*writer_, "server_offset_ms").value_or(0),
@@ -185,14 +186,14 @@ void Store::Core::Writing::changed(const Kind& kind, const RecordId& id) {
 }
 
 void Store::Core::Writing::commit() {
-    if (const auto last = static_cast<std::int64_t>(core_.clock_.last());
-        meta_integer(db, "clock") != last)
-        set_meta(db, "clock", last);
+    const Stamp last = core_.clock_.last();
+    if (last != core_.stored_clock_) set_meta(db, "clock", static_cast<std::int64_t>(last));
     if (core_.captures_ != core_.stored_captures_) {
         set_meta(db, "captures", static_cast<std::int64_t>(core_.captures_));
         core_.stored_captures_ = core_.captures_;
     }
     transaction_.commit();
+    core_.stored_clock_ = last;
     lock_.unlock();
     Changes changes;
     for (auto& [number, of] : changes_) {

@@ -126,6 +126,7 @@ private:
     mutable std::vector<std::unique_ptr<sqlite::Database>> readers_;
     std::atomic<std::uint64_t> file_ = 0;
     HybridClock clock_;
+    Stamp stored_clock_ = 0;      // the clock in the file
     std::uint64_t captures_ = 0;  // numbers up to here are given, whatever the clock says
     std::uint64_t stored_captures_ = 0;
     struct ServerTime {

@@ -20,12 +20,21 @@ bool held_by_row(const Write& write, const Row& row) {
 }
 
 std::string encode_change(const PendingChange& change, const Row& row) {
-    std::vector<Write> stored = change.writes;
+    std::vector<Write> stored;
+    stored.reserve(change.writes.size());
     std::vector<std::uint16_t> in_row;
-    for (Write& write : stored)
+    for (const Write& write : change.writes)
         if (held_by_row(write, row)) {
             in_row.push_back(write.field);
-            write.adds[0].value = Value();
+            const Added& a = write.adds[0];
+            stored.push_back({write.field,
+                              {{a.key, Value(), a.stamp, a.capture}},
+                              write.over,
+                              write.over_own,
+                              write.folded,
+                              write.former});
+        } else {
+            stored.push_back(write);
         }
     WireWriter w;
     w.varint(in_row.size());
@@ -108,13 +117,14 @@ void save_pending(sqlite::Database& db, const PendingChange& change, const Row& 
         .run();
 }
 
-FieldState overlay(const Row& row, const std::vector<PendingChange>& pending, std::uint16_t field) {
+FieldState overlay(const Row& row, const std::vector<PendingChange>& pending, std::uint16_t field,
+                   std::int64_t without) {
     FieldState state;
     if (const auto it = row.confirmed.fields.find(field); it != row.confirmed.fields.end())
         state = it->second;
     const bool keyed = row.kind->field(field) && row.kind->field(field)->is_keyed();
     for (const PendingChange& change : pending) {
-        const Write* write = change.write_of(field);
+        const Write* write = change.bundle == without ? nullptr : change.write_of(field);
         if (!write) continue;
         std::erase_if(state.live, [&](const LiveValue& l) {
             for (const Overwritten& o : write->over)

@@ -43,7 +43,9 @@ void save_pending(sqlite::Database& db, const PendingChange& change, const Row& 
 
 /// A field's confirmed state with pending writes over it, in order; their dots are (kUnsentWriter,
 /// bundle).
-FieldState overlay(const Row& row, const std::vector<PendingChange>& pending, std::uint16_t field);
+/// `without` leaves the changes of one bundle out.
+FieldState overlay(const Row& row, const std::vector<PendingChange>& pending, std::uint16_t field,
+                   std::int64_t without = 0);
 /// Recomputes what the row shows and its status bits from the confirmed state and the pending
 /// changes.
 void refresh(Row& row, const std::vector<PendingChange>& pending);

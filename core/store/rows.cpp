@@ -275,6 +275,16 @@ std::string update_of(const Layout& layout, const std::vector<const Layout::Plac
     return sql + " WHERE row=?";
 }
 
+bool is_indexed(sqlite::Database& db, const Kind& kind) {
+    const std::string& numbers = db.per_schema([](sqlite::Database& file) {
+        std::string all;
+        for (const Kind* indexed : indexed_kinds(file))
+            all += std::to_string(indexed->number) + ' ';
+        return ' ' + all;
+    });
+    return numbers.find(' ' + std::to_string(kind.number) + ' ') != std::string::npos;
+}
+
 // ---- ids in other systems
 
 void forget_external_ids(sqlite::Database& db, const RecordId& id) {
@@ -321,13 +331,14 @@ std::optional<std::string> scope_of(sqlite::Database& db, const RecordId& id) {
 }
 
 const Kind* kind_holding(sqlite::Database& db, const RecordId& id) {
-    static const std::string sql = [] {
+    const std::string& sql = db.per_schema([](sqlite::Database& file) {
         std::string all;
-        for (const Kind* kind : all_kinds())
+        for (const Kind* kind : indexed_kinds(file))
             all += (all.empty() ? "" : " UNION ALL ") + ("SELECT " + std::to_string(kind->number)) +
                    " FROM " + identifier(kind->name) + " WHERE id=?1";
-        return all + " LIMIT 1";
-    }();
+        return all.empty() ? all : all + " LIMIT 1";
+    });
+    if (sql.empty()) return nullptr;
     auto statement = db.prepare(sql);
     statement.bind(1, id);
     return statement.step() ? kind_numbered(static_cast<std::uint16_t>(statement.integer(0)))
@@ -337,6 +348,7 @@ const Kind* kind_holding(sqlite::Database& db, const RecordId& id) {
 void save_row(sqlite::Database& db, Row& row) {
     const Layout& layout = layout_of(*row.kind);
     const bool fresh = row.row == 0;
+    if (fresh && !is_indexed(db, *row.kind)) index_kind(db, *row.kind);
     const auto content_in = [](const auto& shown, const Field& field) -> const Content* {
         const auto at = shown.find(field.number);
         return at == shown.end() ? nullptr : &at->second;

@@ -264,6 +264,7 @@ private:
     // ---- what belongs together
 
     void mend() {
+        index_kinds_with_rows(db_);
         for (const Kind* kind : all_kinds()) mend_rows(*kind);
         mend_bundles();
         restore_from_sent();

@@ -198,7 +198,6 @@ void migrate_kind(sqlite::Database& db, const Kind& kind) {
                     if (added.empty() || added.back() != &field) added.push_back(&field);
                 }
     }
-    create_indexes(db, kind);
     if (!added.empty()) show_new_fields(db, kind, added);
 }
 
@@ -245,8 +244,32 @@ void create_or_migrate(sqlite::Database& db) {
                    "; PRAGMA user_version=" + std::to_string(kFormatVersion));
     for (const char* sql : kBookkeeping) db.execute(sql);
     for (const Kind* kind : all_kinds()) migrate_kind(db, *kind);
+    index_kinds_with_rows(db);
     show_new_kinds(db);
     transaction.commit();
+}
+
+void index_kind(sqlite::Database& db, const Kind& kind) {
+    create_indexes(db, kind);
+    db.schema_changed();
+}
+
+void index_kinds_with_rows(sqlite::Database& db) {
+    const std::vector<const Kind*> present = indexed_kinds(db);
+    for (const Kind* kind : all_kinds())
+        if (std::find(present.begin(), present.end(), kind) != present.end() ||
+            db.prepare("SELECT 1 FROM " + identifier(kind->name) + " LIMIT 1").step())
+            index_kind(db, *kind);
+}
+
+std::vector<const Kind*> indexed_kinds(sqlite::Database& db) {
+    std::set<std::string, std::less<>> names;
+    auto select = db.prepare("SELECT name FROM sqlite_schema WHERE type='index'");
+    while (select.step()) names.emplace(select.text(0));
+    std::vector<const Kind*> kinds;
+    for (const Kind* kind : all_kinds())
+        if (names.contains(kind->name + "_status")) kinds.push_back(kind);
+    return kinds;
 }
 
 void check_format(sqlite::Database& db) {

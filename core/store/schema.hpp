@@ -22,6 +22,13 @@ inline constexpr std::int64_t kApplicationId = 0x52505254;  ///< "RPRT", PRAGMA 
 /// Errors: storage_newer, storage_damaged (not one of our files).
 void create_or_migrate(sqlite::Database& db);
 
+/// A kind's indexes are made before its first row is: an empty one takes a page, and there are
+/// many. So a kind without indexes has no rows.
+void index_kind(sqlite::Database& db, const Kind& kind);
+/// After rows were written past save_row().
+void index_kinds_with_rows(sqlite::Database& db);
+std::vector<const Kind*> indexed_kinds(sqlite::Database& db);
+
 /// Is it empty or one of our files, of a format this build knows? Errors: storage_newer,
 /// storage_damaged.
 void check_ours(sqlite::Database& db);

@@ -8,6 +8,7 @@
 #include "rapport/kinds.hpp"
 #include "store/core.hpp"
 #include "store/rows.hpp"
+#include "store/schema.hpp"
 
 using namespace rapport;
 
@@ -315,6 +316,11 @@ TEST_CASE("a page goes on only in its own query") {
 
 TEST_CASE("indexed questions do not read the whole table") {
     World world;
+    {
+        Store::Core::Writing writing(world.store.core());
+        index_kind(writing.db, kind_of<Complaint>());
+        writing.commit();
+    }
     Store::Core::Reading reading(world.store.core());
     const auto plan = [&](const std::string& rest) {
         auto s = reading.db.prepare("EXPLAIN QUERY PLAN " + select_of(kind_of<Complaint>()) + rest);

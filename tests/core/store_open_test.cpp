@@ -168,6 +168,46 @@ TEST_CASE("only our own files are opened, and foreign ones are left alone") {
     }
 }
 
+TEST_CASE("a kind has its indexes from its first row on") {
+    TempDir folder;
+    const std::string path = folder.file("a.rapport");
+    const auto indexes = [&] {
+        auto db = sqlite::Database::open(path, {.read_only = true});
+        std::vector<std::string> names;
+        for (const Kind* kind : indexed_kinds(db)) names.push_back(kind->name);
+        return names;
+    };
+    {
+        Store store = Store::open(path);
+        CHECK(indexes().empty());
+        CHECK_FALSE(store.find(id_of(1)));
+        CHECK(store.conflicts().empty());
+        hold(store, 1);
+        CHECK(indexes() == std::vector<std::string>{"note"});
+        CHECK(store.find(id_of(1)));
+    }
+    Store store = Store::open(path);
+    CHECK(indexes() == std::vector<std::string>{"note"});
+    CHECK(store.find(id_of(1)));
+}
+
+TEST_CASE("a kind whose first row was undone has its indexes with the next one") {
+    TempDir folder;
+    Store store = Store::open(folder.file("a.rapport"));
+    for (const bool kept : {false, false, true}) {
+        Store::Core::Writing writing(store.core());
+        Row row;
+        row.kind = &kind_of<Note>();
+        row.id = id_of(7);
+        save_row(writing.db, row);
+        CHECK(kind_holding(writing.db, id_of(7)) == row.kind);
+        if (kept) writing.commit();
+    }
+    Store::Core::Reading reading(store.core());
+    CHECK(indexed_kinds(reading.db) == std::vector<const Kind*>{&kind_of<Note>()});
+    CHECK(kind_holding(reading.db, id_of(7)) == &kind_of<Note>());
+}
+
 TEST_CASE(
     "an older build's file gets the new tables and columns, and shows what it had kept for them") {
     TempDir folder;
@@ -189,7 +229,7 @@ TEST_CASE(
         db.execute(
             "ALTER TABLE note DROP COLUMN text; ALTER TABLE note DROP COLUMN visibility; DROP "
             "TABLE loop_task;"
-            "DROP INDEX complaint_severity");
+            "DROP INDEX note_subject_id");
     }
     CHECK(open_code(path, kReadOnly) == ErrorCode::conflict);
     Store store = Store::open(path);
