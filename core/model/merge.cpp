@@ -51,13 +51,14 @@ bool is_live(const FieldState& state, const KnownCapture& c) {
     });
 }
 
-bool is_known(const FieldState& state, const KnownCapture& c) {
-    return !c.id.is_none() &&
-           (std::find(state.known.begin(), state.known.end(), c) != state.known.end() ||
-            is_live(state, c));
-}
-
 KnownCapture known_as(const Added& add) { return {add.capture, content_hash(add.key, add.value)}; }
+
+bool is_known(const FieldState& state, const Added& add) {
+    if (add.capture.is_none() || (state.known.empty() && state.live.empty())) return false;
+    const KnownCapture c = known_as(add);
+    return std::find(state.known.begin(), state.known.end(), c) != state.known.end() ||
+           is_live(state, c);
+}
 
 bool newer(const LiveValue& a, const LiveValue& b) {
     const bool a_unsent = a.dot.writer == kUnsentWriter, b_unsent = b.dot.writer == kUnsentWriter;
@@ -117,15 +118,14 @@ bool merge(FieldState& state, const Write& write, Dot dot, bool keyed,
     // had seen leaves.
     const bool covered = state.merged_up_to(dot.writer) >= dot.counter;
     if (covered && keyed) return false;
-    const bool all_known = !write.adds.empty() &&
-                           std::all_of(write.adds.begin(), write.adds.end(), [&](const Added& a) {
-                               return is_known(state, known_as(a));
-                           });
+    const bool all_known =
+        !write.adds.empty() && std::all_of(write.adds.begin(), write.adds.end(),
+                                           [&](const Added& a) { return is_known(state, a); });
     if (all_known && (!keyed || (write.over.empty() && write.over_own.empty()))) return false;
 
     const std::vector<LiveValue> before_write = keyed ? state.live : std::vector<LiveValue>{};
     bool changed = leave(state, left, [&](const LiveValue& l) {
-        if (l.capture.is_none()) return false;
+        if (l.capture.is_none() || write.folded.empty()) return false;
         const KnownCapture c{l.capture, content_hash(l.key, l.value)};
         return std::find(write.folded.begin(), write.folded.end(), c) != write.folded.end();
     });
@@ -144,16 +144,15 @@ bool merge(FieldState& state, const Write& write, Dot dot, bool keyed,
     for (const Dot& d : write.former) raise(state, d);
 
     for (const Added& add : write.adds) {
-        const KnownCapture id = known_as(add);
         const bool was_former =
             keyed && std::any_of(before_write.begin(), before_write.end(), [&](const LiveValue& l) {
                 return l.capture == add.capture && l.key == add.key &&
                        std::find(write.former.begin(), write.former.end(), l.dot) !=
                            write.former.end();
             });
-        if (is_known(state, id) && !was_former) continue;
+        if (!was_former && is_known(state, add)) continue;
         if (covered) {
-            remember(state, id);
+            remember(state, known_as(add));
             continue;
         }
         LiveValue entering{dot, add.stamp, add.key, add.value, add.capture, false};

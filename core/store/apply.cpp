@@ -42,10 +42,10 @@ public:
         any_departed_ = db_.prepare("SELECT 1 FROM departed LIMIT 1").step();
     }
 
-    Stamp run(std::vector<RecordState> last_page) {
+    Stamp run(const std::vector<IncomingRecord>& last_page) {
         settle_verdicts();
         apply_records();
-        for (RecordState& record : last_page) apply_record(std::move(record));
+        for (const IncomingRecord& record : last_page) apply_record(record.state());
         save_applied();
         apply_departures();
         return newest_;
@@ -362,13 +362,13 @@ void stage(sqlite::Database& db, const Incoming& incoming) {
             .bind_blob(2, encode(v.reasons))
             .bind(3, v.counter)
             .run();
-    for (const RecordState& record : incoming.records) {
+    for (const IncomingRecord& record : incoming.records) {
         if (incoming.checkpoint || incoming.download)  // after what was staged of it, shown at once
             db.prepare("DELETE FROM staged WHERE record = ?").bind(1, record.id).run();
         else
             db.prepare("INSERT OR REPLACE INTO staged(record, body) VALUES(?,?)")
                 .bind(1, record.id)
-                .bind_blob(2, encode_record(record))
+                .bind_blob(2, encode_record(record.state()))
                 .run();
         db.prepare("DELETE FROM staged_departure WHERE record = ? AND (move <= ? OR move = ?)")
             .bind(1, record.id)
@@ -443,9 +443,9 @@ bool drop_not_renewed(Store::Core::Writing& writing, std::size_t limit) {
     return false;
 }
 
-Stamp apply_staged(Store::Core::Writing& writing, std::vector<RecordState> last_page,
+Stamp apply_staged(Store::Core::Writing& writing, const std::vector<IncomingRecord>& last_page,
                    Settled& settled) {
-    return Checkpoint(writing, settled).run(std::move(last_page));
+    return Checkpoint(writing, settled).run(last_page);
 }
 
 }  // namespace rapport

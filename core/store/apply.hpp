@@ -15,7 +15,7 @@ void stage(sqlite::Database& db, const Incoming& incoming);
 /// Makes everything staged visible and then the records of the last page, verdicts first, then
 /// changes; part of the caller's transaction. Returns the newest stamp seen: later captures must
 /// come after it.
-Stamp apply_staged(Store::Core::Writing& writing, std::vector<RecordState> last_page,
+Stamp apply_staged(Store::Core::Writing& writing, const std::vector<IncomingRecord>& last_page,
                    Settled& settled);
 
 /// `meta.renewal`: what arrives is marked; then what was not marked goes.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "model/archive.hpp"
 #include "model/home.hpp"
@@ -90,7 +91,7 @@ public:
         needs.bind(1, row.id);
         while (needs.step()) bundle.needs.push_back(needs.unsigned_integer(0));
         for (const auto& [id, kind] : records_of(db_, row.id)) {
-            const auto loaded = load(db_, id);
+            const auto loaded = kind ? load(db_, *kind, id) : std::nullopt;
             if (!loaded) throw Error(ErrorCode::internal, "a pending change has no row");
             bundle.changes.push_back(change_of(*loaded, row));
         }
@@ -211,6 +212,15 @@ void adopt(Store::Core::Writing& writing, const Identity& identity) {
 }
 
 }  // namespace
+
+IncomingRecord IncomingRecord::from(std::string bytes) {
+    IncomingRecord record;
+    std::string scope;
+    WireReader r(bytes);
+    r(record.kind, record.id, scope, record.move);
+    record.bytes = std::move(bytes);
+    return record;
+}
 
 std::optional<Identity> Replica::identity() const {
     const Store::Core::Reading reading(store_.core());
@@ -359,8 +369,13 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
         identity.scopes = incoming.scopes;
         store_identity(db, identity);
     }
+    // In the order of their ids they go to the end of each index, which fills its pages.
+    std::stable_sort(incoming.records.begin(), incoming.records.end(),
+                     [](const IncomingRecord& a, const IncomingRecord& b) {
+                         return std::tie(a.kind, a.id) < std::tie(b.kind, b.id);
+                     });
     std::vector<RecordId> arrived;
-    for (const RecordState& record : incoming.records) arrived.push_back(record.id);
+    for (const IncomingRecord& record : incoming.records) arrived.push_back(record.id);
     stage(db, incoming);
     if (incoming.leaves_entry) {
         db.prepare("INSERT INTO entry(id, tag, cursor, receipt) VALUES(?,?,?,?)")
@@ -390,7 +405,7 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     Settled settled;
     if (incoming.renewal) set_meta(db, "renewal", kMarking);
     if (incoming.checkpoint || incoming.download)
-        store_.core().clock().observe(apply_staged(writing, std::move(incoming.records), settled));
+        store_.core().clock().observe(apply_staged(writing, incoming.records, settled));
     if (incoming.checkpoint) {
         db.execute("DELETE FROM incomplete");
         if (meta_integer(db, "renewal") == kMarking) set_meta(db, "renewal", kPurging);

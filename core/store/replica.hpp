@@ -77,6 +77,18 @@ struct Departure {
     std::string scope;  ///< where it went; empty if the device may not know
 };
 
+/// A record of a reply. It stays encoded until it is applied: a page of them decoded takes ten
+/// times the memory. Elided values are those of the dots this request carried.
+struct IncomingRecord {
+    std::uint16_t kind = 0;
+    RecordId id;
+    std::uint64_t move = 0;
+    std::string bytes;
+    /// Throws Error(protocol_violated) if it begins like no record.
+    static IncomingRecord from(std::string bytes);
+    RecordState state() const { return decode_record(bytes); }
+};
+
 /// A reply that counts, decoded.
 struct Incoming {
     std::uint64_t next = 0;  ///< echo of the request's id
@@ -85,7 +97,7 @@ struct Incoming {
     std::string cursor;
     std::uint64_t receipt = 0;
     std::vector<IncomingVerdict> verdicts;
-    std::vector<RecordState> records;  ///< elided values are those of the dots this request carried
+    std::vector<IncomingRecord> records;
     std::vector<Departure> departures;
     std::vector<RecordId> not_yours;
     std::map<std::uint64_t, std::string> authors;  ///< writer -> name

@@ -13,13 +13,6 @@ constexpr int kMismatchesMax = 8;
 
 protocol::Entry wire(const EntryRef& e) { return {e.id, e.tag}; }
 
-std::vector<RecordState> decode_all(const std::vector<std::string>& records) {
-    std::vector<RecordState> decoded;
-    decoded.reserve(records.size());
-    for (const std::string& bytes : records) decoded.push_back(decode_record(bytes));
-    return decoded;
-}
-
 bool known(Verdict v) { return v >= Verdict::applied && v <= Verdict::review; }
 
 Incoming incoming_of(protocol::Reply&& reply) {
@@ -36,7 +29,9 @@ Incoming incoming_of(protocol::Reply&& reply) {
     in.server_time_ms = reply.server_time_ms;
     in.scopes = std::move(reply.scopes);
     in.limits = reply.limits;
-    in.records = decode_all(reply.records);
+    in.records.reserve(reply.records.size());
+    for (std::string& bytes : reply.records)
+        in.records.push_back(IncomingRecord::from(std::move(bytes)));
     in.not_yours = std::move(reply.not_yours);
     for (protocol::BundleVerdict& v : reply.verdicts) {
         if (!known(v.verdict))

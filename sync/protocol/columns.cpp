@@ -77,11 +77,18 @@ std::string_view take(std::string_view& from, std::size_t n) {
     return taken;
 }
 
+/// In its shortest form, as the archive has it: it comes back so.
 std::uint64_t take_varint(std::string_view& from) {
-    WireReader r(from.substr(0, 10));
-    const std::uint64_t v = r.varint();
-    from.remove_prefix(std::min<std::size_t>(from.size(), 10) - r.remaining());
-    return v;
+    std::uint64_t v = 0;
+    for (std::size_t i = 0; i < 10 && i < from.size(); ++i) {
+        const auto byte = static_cast<unsigned char>(from[i]);
+        if ((i == 9 && byte > 1) || (i > 0 && byte == 0)) break;
+        v |= std::uint64_t{byte & 0x7FU} << (7 * i);
+        if (byte >= 0x80) continue;
+        from.remove_prefix(i + 1);
+        return v;
+    }
+    throw Error(ErrorCode::protocol_violated, "a number out of form");
 }
 
 /// From the archive to the columns.

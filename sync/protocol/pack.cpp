@@ -104,11 +104,11 @@ std::string decompressed(std::string_view frame, std::size_t size, bool exactly)
 std::string pack(std::string_view archive, Contents contents) {
     if (archive.size() > UINT32_MAX)
         throw Error(ErrorCode::limit_exceeded, "a message of more than 4 GiB");
-    std::string content(archive);
+    std::string best;
     unsigned char form = kIdentity;
     const auto offer = [&](unsigned char how, std::string frame) {
-        if (frame.size() >= content.size()) return;
-        content = std::move(frame);
+        if (frame.size() >= (form == kIdentity ? archive.size() : best.size())) return;
+        best = std::move(frame);
         form = how;
     };
     if (archive.size() >= kWorthCompressing) {
@@ -119,6 +119,7 @@ std::string pack(std::string_view archive, Contents contents) {
                   compressed(*columns));
         if (!columns || archive.size() <= kSmallBytes) offer(kZstd, compressed(archive));
     }
+    const std::string_view content = form == kIdentity ? archive : std::string_view(best);
     std::string body;
     body.reserve(kHeaderBytes + content.size());
     body.push_back(static_cast<char>(form));

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <map>
 #include <mutex>
 #include <utility>
 
@@ -236,10 +237,17 @@ public:
     }
 
     bool savepoint(const std::function<bool()>& work) override {
+        struct Read {
+            std::map<std::pair<std::string, RecordId>, StoredRecord>& records;
+            bool stands = false;
+            ~Read() {
+                if (!stands) records.clear();
+            }
+        } read{read_};
         sqlite::Savepoint savepoint(db_);
         if (!work()) return false;
         savepoint.release();
-        return true;
+        return read.stands = true;
     }
     void commit() override { transaction_.commit(); }
 
@@ -410,13 +418,17 @@ public:
 
     // records and streams
     std::optional<StoredRecord> record(const std::string& tenant, const RecordId& id) override {
+        const auto before = read_.find({tenant, id});
+        if (before != read_.end()) return before->second;
         auto q = db_.prepare(std::string("SELECT ") + kRecordColumns +
                              " FROM record WHERE tenant = ? AND id = ?");
         q.bind_all(tenant, id);
         if (!q.step()) return std::nullopt;
-        return read_record(q);
+        if (read_.size() == kReadMax) read_.clear();
+        return read_.emplace(std::pair(tenant, id), read_record(q)).first->second;
     }
     void save(const std::string& tenant, StoredRecord& r) override {
+        read_.erase({tenant, r.state.id});
         r.position = raise_head(tenant, r.state.scope);
         auto q = db_.prepare(std::string("INSERT INTO record (tenant, ") + kRecordColumns +
                              ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
@@ -492,6 +504,7 @@ public:
         return ids(q);
     }
     void save_root(const std::string& tenant, const RecordId& id, const RecordId& root) override {
+        read_.erase({tenant, id});
         db_.prepare("UPDATE record SET root = ? WHERE tenant = ? AND id = ?")
             .bind_all(root, tenant, id)
             .run();
@@ -699,10 +712,10 @@ public:
         return q.step() ? q.unsigned_integer(0) : 0;
     }
     std::uint64_t next_commit(const std::string& tenant) override {
-        auto q = db_.prepare(
-            "INSERT INTO feed (tenant, head) VALUES (?, 1) "
-            "ON CONFLICT (tenant) DO UPDATE SET head = head + 1 RETURNING head");
-        return only(q.bind_all(tenant));
+        db_.prepare("UPDATE feed SET head = head + 1 WHERE tenant = ?").bind_all(tenant).run();
+        if (db_.changes() == 0)
+            db_.prepare("INSERT INTO feed (tenant, head) VALUES (?, 1)").bind_all(tenant).run();
+        return feed_head(tenant);
     }
     std::vector<StoredRecord> feed(const std::string& tenant, std::uint64_t after,
                                    std::size_t records_min) override {
@@ -792,16 +805,25 @@ private:
         return found;
     }
     std::uint64_t raise_head(const std::string& tenant, const std::string& scope) {
+        db_.prepare("UPDATE stream SET head = head + 1 WHERE tenant = ? AND scope = ?")
+            .bind_all(tenant, scope)
+            .run();
         // Ids have 62 bits with the highest set, so a cursor's length says nothing about chance.
-        auto q = db_.prepare(
-            "INSERT INTO stream (tenant, scope, id, head) "
-            "VALUES (?, ?, (random() & 0x1FFFFFFFFFFFFFFF) | 0x2000000000000000, 1) "
-            "ON CONFLICT (tenant, scope) DO UPDATE SET head = head + 1 RETURNING head");
+        if (db_.changes() == 0)
+            db_.prepare(
+                   "INSERT INTO stream (tenant, scope, id, head) VALUES (?, ?, "
+                   "(random() & 0x1FFFFFFFFFFFFFFF) | 0x2000000000000000, 1)")
+                .bind_all(tenant, scope)
+                .run();
+        auto q = db_.prepare("SELECT head FROM stream WHERE tenant = ? AND scope = ?");
         return only(q.bind_all(tenant, scope));
     }
 
     sqlite::Database& db_;
     sqlite::Transaction transaction_;
+    // What many bundles of a request refer to is read and decoded once.
+    static constexpr std::size_t kReadMax = 256;
+    std::map<std::pair<std::string, RecordId>, StoredRecord> read_;
 };
 
 // ---- the storage

@@ -151,6 +151,16 @@ void reading_figures(const Sizes& sizes) {
     }
     print_at_most("open", median(open), "ms", 20, count + "for writing");
     print_at_most("newest_50_visits", median(newest), "ms", 2, count + "of one customer");
+
+    Store store = Store::open(path);
+    while (store.index_some()) {
+    }
+    std::vector<double> search;
+    for (const char* words : {"undichter Deckel", "Lieferung Palette", "Wettbew", "\"der Kunde\"",
+                              "Verpackung -Folie", "Qualit\u00e4t Abf\u00fcllung", "und"})
+        search.push_back(1000 * seconds([&] { (void)store.search({.text = words}); }));
+    print_at_most("search", *std::max_element(search.begin(), search.end()), "ms", 20,
+                  count + "the slowest of " + std::to_string(search.size()) + " searches");
 }
 
 floor_rows* rows_of(const std::string& device_file) {

@@ -7,7 +7,7 @@ temp=$(mktemp -d)
 trap 'rm -rf "$temp"' EXIT
 "$bench" --tiny >"$temp/figures"
 
-figures='capture capture_fsyncs capture_at_normal import open newest_50_visits
+figures='capture capture_fsyncs capture_at_normal import open newest_50_visits search
 first_upload first_upload_requests first_download first_download_requests first_upload_bytes file_bytes search_index_bytes empty_file
 ten_edits_requests ten_edits_bytes ten_visits_bytes idle_requests idle_bytes_out idle_bytes_back idle_body_out idle_body_back
 ten_edits_at_40 sync_after_upload_at_40 ten_edits_at_80 sync_after_upload_at_80

@@ -108,12 +108,14 @@ TEST_CASE("records of a kind this build does not know stay, and are there after 
         Replica replica(store);
         replica.enrol(
             {"http://127.0.0.1", "default", "R17", Role::rep, {"territory/DE-50"}, 77, "secret"});
-        const auto page = [&](std::vector<RecordState> records, std::vector<Departure> departures) {
+        const auto page = [&](const std::vector<RecordState>& records,
+                              std::vector<Departure> departures) {
             Incoming in;
             in.next = replica.compose({}).next;
             in.checkpoint = in.leaves_entry = true;
             in.tag = 1;
-            in.records = std::move(records);
+            for (const RecordState& r : records)
+                in.records.push_back(IncomingRecord::from(encode_record(r)));
             in.departures = std::move(departures);
             REQUIRE(replica.settle(in));
         };
