@@ -14,12 +14,15 @@ enum : std::uint64_t {
     kDefaultCapture = 8,
     kKeyFromValue = 16,
     kKeyGiven = 32,
+    kAsBefore = 64,         // dot and stamp of the live value before it that had its own
+    kStampIsCounter = 128,  // as the centre counts
 };
 
 struct Defaults {
     Dot dot;
     Stamp stamp = 0;
     CaptureId capture;
+    const LiveValue* before = nullptr;  // with a dot and stamp of its own
 };
 
 Defaults most_common(const RecordState& state) {
@@ -37,7 +40,7 @@ Defaults most_common(const RecordState& state) {
     for (const auto& [key, vote] : votes)
         if (vote.first > most) {
             most = vote.first;
-            best = {key.first, key.second, vote.second};
+            best = {key.first, key.second, vote.second, nullptr};
         }
     return best;
 }
@@ -68,10 +71,17 @@ CaptureId read_capture(WireReader& r) {
     return {file, r.varint()};
 }
 
-void write_live(WireWriter& w, const LiveValue& l, const Defaults& d, bool captures, bool elided) {
+void write_live(WireWriter& w, const LiveValue& l, Defaults& d, bool captures, bool elided) {
     std::uint64_t head = elided ? std::uint64_t{kElided} : 0;
     if (l.dot == d.dot) head |= kDefaultDot;
     if (l.stamp == d.stamp) head |= kDefaultStamp;
+    if (!(head & (kDefaultDot | kDefaultStamp))) {
+        if (d.before && l.dot == d.before->dot && l.stamp == d.before->stamp)
+            head |= kAsBefore;
+        else if (l.stamp == l.dot.counter)
+            head |= kStampIsCounter;
+        d.before = &l;
+    }
     if (!captures || l.capture == d.capture) head |= kDefaultCapture;
     const bool derived = !elided && !l.key.empty() && l.key == canonical_bytes(l.value);
     if (derived)
@@ -79,20 +89,32 @@ void write_live(WireWriter& w, const LiveValue& l, const Defaults& d, bool captu
     else if (!l.key.empty())
         head |= kKeyGiven;
     w.varint(head);
-    if (!(head & kDefaultDot)) write_dot(w, l.dot);
-    if (!(head & kDefaultStamp)) w.varint(l.stamp);
+    if (!(head & (kDefaultDot | kAsBefore))) write_dot(w, l.dot);
+    if (!(head & (kDefaultStamp | kAsBefore | kStampIsCounter))) w.varint(l.stamp);
     if (!(head & kDefaultCapture)) write_capture(w, l.capture);
     if (head & kKeyGiven) w.text(l.key);
     if (!elided) w(l.value);
 }
 
-LiveValue read_live(WireReader& r, const Defaults& d, bool captures) {
+LiveValue read_live(WireReader& r, Defaults& d, bool captures, LiveValue& before) {
     const std::uint64_t head = r.varint();
-    if (head > 63) r.fail("an unknown flag of a live value");
+    const std::uint64_t own = head & (kAsBefore | kStampIsCounter);
+    if (head > 255 || own == (kAsBefore | kStampIsCounter) ||
+        (own != 0 && (head & (kDefaultDot | kDefaultStamp))))
+        r.fail("an unknown flag of a live value");
+    if (own == kAsBefore && !d.before) r.fail("a live value like one that is not there");
     LiveValue l;
     l.elided = (head & kElided) != 0;
-    l.dot = head & kDefaultDot ? d.dot : read_dot(r);
-    l.stamp = head & kDefaultStamp ? d.stamp : r.varint();
+    l.dot = own == kAsBefore ? before.dot : head & kDefaultDot ? d.dot : read_dot(r);
+    l.stamp = own == kAsBefore         ? before.stamp
+              : own == kStampIsCounter ? l.dot.counter
+              : head & kDefaultStamp   ? d.stamp
+                                       : r.varint();
+    if (!(head & (kDefaultDot | kDefaultStamp))) {
+        before.dot = l.dot;
+        before.stamp = l.stamp;
+        d.before = &before;
+    }
     if (captures) l.capture = head & kDefaultCapture ? d.capture : read_capture(r);
     if (head & kKeyGiven) l.key = r.text();
     if (!l.elided) r(l.value);
@@ -129,7 +151,7 @@ bool conflicted(const RecordState& state) {
 }
 
 std::string encode_fields(const RecordState& state, bool captures, const Elide& elide) {
-    const Defaults d = most_common(state);
+    Defaults d = most_common(state);
     WireWriter w;
     write_dot(w, d.dot);
     w.varint(d.stamp);
@@ -181,6 +203,7 @@ void decode_fields(std::string_view bytes, bool captures, RecordState& state) {
     if (captures) d.capture = read_capture(r);
     std::size_t n = r.count();
     std::uint64_t number = 0;
+    LiveValue before;
     state.fields.clear();
     while (n-- > 0) {
         const std::uint64_t head = r.varint();
@@ -196,7 +219,7 @@ void decode_fields(std::string_view bytes, bool captures, RecordState& state) {
             field.counters = implied_counters(field);
         } else {
             for (std::size_t live = r.count(); live > 0; --live)
-                field.live.push_back(read_live(r, d, captures));
+                field.live.push_back(read_live(r, d, captures, before));
             field.counters = implied_counters(field);
             for (std::size_t more = r.count(); more > 0; --more) {
                 const Dot dot = read_dot(r);

@@ -2,8 +2,8 @@
 #include "protocol/columns.hpp"
 
 #include <deque>
-#include <map>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "model/archive.hpp"
@@ -139,7 +139,10 @@ public:
         std::string out;
         append_varint(out, columns_.size());
         for (const Column* c : columns_) append_varint(out, c->bytes.size());
-        for (const Column* c : columns_) out += c->bytes;
+        std::size_t size = out.size();
+        for (const Column* c : columns_) size += c->bytes.size();
+        out.reserve(size);
+        for (Column* c : columns_) out += std::exchange(c->bytes, {});
         return out;
     }
 
@@ -465,11 +468,11 @@ private:
         for (std::uint64_t n = way_.varint(live); n > 0; --n) {
             const std::uint64_t head = way_.varint(live);
             std::uint64_t writer = 0;
-            if (!(head & 2)) {
+            if (!(head & (2 | 64))) {
                 writer = way_.varint(live);
                 rising(at(kDot, writer == kServer));
             }
-            if (!(head & 4)) {
+            if (!(head & (4 | 64 | 128))) {
                 // The centre counts its writes by their stamps.
                 if (writer == kServer)
                     way_.step(at(kStamp, 1), at(kDot, 1).last);

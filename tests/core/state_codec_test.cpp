@@ -132,6 +132,43 @@ TEST_CASE("an elided value leaves its dot, stamp and key, and only its bytes out
     }
 }
 
+TEST_CASE("what the centre wrote at once names its dot once") {
+    const Dot centre{kServerWriter, kStamp + 7};
+    RecordState s;
+    s.fields[16] = {{live(kAnna, kStamp, "a")}, {kAnna}, {}};
+    s.fields[17] = {{live(kAnna, kStamp, "b")}, {kAnna}, {}};
+    const std::size_t alone = encode_fields(s, false).size();
+    s.fields[9] = {{live(centre, centre.counter, "new")}, {centre}, {}};
+    CHECK(encode_fields(s, false).size() == alone + 1 + 1 + 2 + 10 + 5 + 1);
+    s.fields[10] = {{live(centre, centre.counter, Value(1))}, {centre}, {}};
+    CHECK(encode_fields(s, false).size() == alone + 20 + 1 + 1 + 1 + 2 + 1);
+    CHECK(fields_of(encode_fields(s, false), false).fields == s.fields);
+}
+
+TEST_CASE("a live value like the one before it needs one, and says it in one way") {
+    const auto with = [](std::uint64_t flags, bool dot, bool stamp) {
+        WireWriter w;
+        w(std::uint16_t{9}, RecordId{}, std::string(), std::uint64_t{0});
+        w(std::uint64_t{7}, std::uint64_t{1}, std::uint64_t{5});
+        w.varint(1);
+        w.varint(16 << 2);
+        w.varint(1);
+        w.varint(flags);
+        if (dot) w(std::uint64_t{8}, std::uint64_t{3});
+        if (stamp) w(std::uint64_t{3});
+        w(Value());
+        w.varint(0);
+        return w.take();
+    };
+    CHECK_FALSE(refuses(with(8, true, true)));
+    CHECK_FALSE(refuses(with(8 | 128, true, false)));
+    CHECK(refuses(with(8 | 64, false, false)));
+    CHECK(refuses(with(8 | 64 | 128, false, false)));
+    CHECK(refuses(with(8 | 2 | 128, false, false)));
+    CHECK(refuses(with(8 | 4 | 64, false, false)));
+    CHECK(refuses(with(8 | 256, true, true)));
+}
+
 TEST_CASE(
     "a field that one writer wrote costs its value and one byte, whatever its dot and stamp") {
     RecordState s;
