@@ -180,7 +180,9 @@ void join_witnessed(FieldState& state, const FieldState& witnessed) {
 
 Content show(const Field& field, const FieldState& state) {
     Content content;
-    if (field.policy == Policy::add_wins) {
+    if (!field.is_keyed() && state.live.size() == 1) {  // nearly always
+        if (!state.live[0].value.is_null()) content.push_back({"", state.live[0].value});
+    } else if (field.policy == Policy::add_wins) {
         std::map<std::string, Value> elements;
         for (const LiveValue& l : state.live) elements.emplace(l.key, l.value);
         for (auto& [key, value] : elements) content.push_back({key, value});

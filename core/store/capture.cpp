@@ -529,6 +529,7 @@ private:
             }
             return;
         }
+        if (opened_bundle_ && holds_stamp()) writing_.clock_is_in_queue(stamp_);
         name_needs();
         if (bundle_row_.state == BundleState::refused || bundle_row_.later_run != 0) {
             bundle_row_.state = BundleState::queued;  // an edited bundle may go at once
@@ -536,6 +537,15 @@ private:
             bundle_row_.reasons.clear();
             save_bundle(db_, bundle_row_);
         }
+    }
+
+    bool holds_stamp() {
+        return std::any_of(working_.begin(), working_.end(), [&](Working& w) {
+            const std::vector<Write>& writes = own_change(w).writes;
+            return std::any_of(writes.begin(), writes.end(), [&](const Write& write) {
+                return !write.adds.empty() && write.adds.back().stamp == stamp_;
+            });
+        });
     }
 
     void forget_typed_into(const Working& w) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "store/pending.hpp"
 #include "store/schema.hpp"
 
 namespace rapport {
@@ -112,7 +113,7 @@ void Store::Core::open_for_writing(const Store::Options& options) {
     }
     file_ = static_cast<std::uint64_t>(meta_integer(*writer_, "file").value_or(0));
     stored_clock_ = static_cast<Stamp>(meta_integer(*writer_, "clock").value_or(0));
-    clock_ = HybridClock(stored_clock_);
+    clock_ = HybridClock(std::max(stored_clock_, newest_unsent_stamp(*writer_)));
     captures_ = stored_captures_ =
         static_cast<std::uint64_t>(meta_integer(*writer_, "captures").value_or(0));
     server_time_ = {meta_integer(*writer_, "server_offset_ms").value_or(0),
@@ -187,7 +188,8 @@ void Store::Core::Writing::changed(const Kind& kind, const RecordId& id) {
 
 void Store::Core::Writing::commit() {
     const Stamp last = core_.clock_.last();
-    if (last != core_.stored_clock_) set_meta(db, "clock", static_cast<std::int64_t>(last));
+    if (last != core_.stored_clock_ && last != in_queue_)
+        set_meta(db, "clock", static_cast<std::int64_t>(last));
     if (core_.captures_ != core_.stored_captures_) {
         set_meta(db, "captures", static_cast<std::int64_t>(core_.captures_));
         core_.stored_captures_ = core_.captures_;

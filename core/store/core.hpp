@@ -62,7 +62,9 @@ public:
         static std::unique_ptr<Writing> if_free(Core& core);
         sqlite::Database& db;
         void changed(const Kind& kind, const RecordId& id);  ///< for the observers
-        void commit();                                       ///< `db` is not to be used afterwards
+        /// The newest bundle is new and holds this stamp, so the clock need not be written as well.
+        void clock_is_in_queue(Stamp stamp) { in_queue_ = stamp; }
+        void commit();  ///< `db` is not to be used afterwards
 
     private:
         Writing(Core& core, std::unique_lock<std::mutex> lock);
@@ -70,6 +72,7 @@ public:
         std::unique_lock<std::mutex> lock_;
         sqlite::Transaction transaction_;
         std::map<std::uint16_t, Changes::Of> changes_;  // by kind number
+        Stamp in_queue_ = 0;
     };
     /// A pooled read-only connection in one snapshot, taken with the first statement.
     class Reading {

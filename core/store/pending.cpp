@@ -142,6 +142,23 @@ FieldState overlay(const Row& row, const std::vector<PendingChange>& pending, st
     return state;
 }
 
+namespace {
+
+// The value of a register that one pending write brings and nobody has written before.
+const Added* first_value(const Row& row, const std::vector<PendingChange>& pending,
+                         const Field& field) {
+    if (field.is_keyed() || row.confirmed.fields.count(field.number)) return nullptr;
+    const Write* only = nullptr;
+    for (const PendingChange& change : pending)
+        if (const Write* write = change.write_of(field.number)) {
+            if (only) return nullptr;
+            only = write;
+        }
+    return only && only->adds.size() == 1 ? &only->adds[0] : nullptr;
+}
+
+}  // namespace
+
 void refresh(Row& row, const std::vector<PendingChange>& pending) {
     row.shown = show(row.confirmed).fields;
     bool conflict = false;
@@ -149,7 +166,16 @@ void refresh(Row& row, const std::vector<PendingChange>& pending) {
     for (const PendingChange& change : pending)
         for (const Write& write : change.writes) pending_fields.insert(write.field);
     for (const Field& field : row.kind->fields) {
-        if (pending_fields.contains(field.number)) {
+        if (!pending_fields.contains(field.number)) {
+            if (const auto it = row.confirmed.fields.find(field.number);
+                it != row.confirmed.fields.end())
+                conflict |= conflicted(field, it->second);
+        } else if (const Added* first = first_value(row, pending, field)) {
+            if (first->value.is_null())
+                row.shown.erase(field.number);
+            else
+                row.shown[field.number] = {{"", first->value}};
+        } else {
             const FieldState state = overlay(row, pending, field.number);
             Content content = show(field, state);
             if (content.empty())
@@ -157,9 +183,6 @@ void refresh(Row& row, const std::vector<PendingChange>& pending) {
             else
                 row.shown[field.number] = std::move(content);
             conflict |= conflicted(field, state);
-        } else if (const auto it = row.confirmed.fields.find(field.number);
-                   it != row.confirmed.fields.end()) {
-            conflict |= conflicted(field, it->second);
         }
     }
     // What the server will give a new record on arrival; shown until it has.
@@ -217,6 +240,17 @@ std::int64_t insert_bundle(sqlite::Database& db, BundleState state, const Instan
         .bind(2, captured_at.packed())
         .run();
     return db.last_row_id();
+}
+
+Stamp newest_unsent_stamp(sqlite::Database& db) {
+    Stamp newest = 0;
+    auto select = db.prepare(
+        "SELECT writes FROM change WHERE bundle = (SELECT max(id) FROM bundle) AND "
+        "(SELECT state FROM bundle ORDER BY id DESC LIMIT 1) IN (0, 1)");
+    while (select.step())
+        for (const Write& write : decode_change(select.blob(0), Row{}))
+            for (const Added& add : write.adds) newest = std::max(newest, add.stamp);
+    return newest;
 }
 
 std::optional<BundleRow> load_bundle(sqlite::Database& db, std::int64_t id) {

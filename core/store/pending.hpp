@@ -79,6 +79,8 @@ struct BundleRow {
     std::vector<Dot> former;
 };
 std::int64_t insert_bundle(sqlite::Database& db, BundleState state, const Instant& captured_at);
+/// The newest stamp of the newest bundle, if that has not been frozen; else 0.
+Stamp newest_unsent_stamp(sqlite::Database& db);
 std::optional<BundleRow> load_bundle(sqlite::Database& db, std::int64_t id);
 /// Sets state, counter, later_run, reasons and former; clears bytes and verdict unless frozen.
 void save_bundle(sqlite::Database& db, const BundleRow& bundle);

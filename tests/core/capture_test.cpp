@@ -6,6 +6,7 @@
 #include "../support/temp_dir.hpp"
 #include "rapport/kinds.hpp"
 #include "rapport/store.hpp"
+#include "store/core.hpp"
 #include "store/replica.hpp"
 
 using namespace rapport;
@@ -496,4 +497,52 @@ TEST_CASE("threads capture, read and observe one store at a time of their own") 
     all.kind = &kind_of<Complaint>();
     CHECK(phone.store.count(all) == 60);
     CHECK(told == 60);
+}
+
+TEST_CASE("the clock goes on where the newest capture left it, whatever became of that one") {
+    TempDir folder;
+    const std::string path = folder.file("phone.rapport");
+    Stamp last = 0;
+    const auto open = [&] {
+        Store store = Store::open(path, {.rep = "R17"});
+        CHECK(store.core().clock().last() >= last);
+        return store;
+    };
+    const auto leave = [&](Store& store) { last = store.core().clock().last(); };
+    Customer customer;
+    customer.name = "Molkerei Nord";
+    Id<Customer> first, draft;
+    {
+        Store store = open();
+        first = store.put(customer).first;
+        store.put(customer);
+        leave(store);
+    }
+    {
+        Store store = open();
+        CHECK(store.edit(first).set(&Customer::website, "https://nord.example").save());
+        leave(store);
+    }
+    {
+        Store store = open();
+        Bundling bundle = store.bundle();
+        draft = bundle.add(customer);
+        CHECK(bundle.save_draft());
+        leave(store);
+    }
+    {
+        Store store = open();
+        store.discard(draft);
+        leave(store);
+    }
+    {
+        Store store = open();
+        Replica replica(store);
+        replica.enrol(
+            {"http://127.0.0.1", "default", "R17", Role::rep, {"territory/DE-50"}, 77, "secret"});
+        store.put(customer);
+        replica.compose({});
+        leave(store);
+    }
+    open();
 }
