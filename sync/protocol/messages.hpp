@@ -181,7 +181,7 @@ enum class Contents { opaque, request, reply };
 /// A message as an HTTP body: 1 byte form (0 identity, 1 zstd, 2 and 3 zstd of a request's and a
 /// reply's columns), 4 bytes length and 4 bytes checksum of the plain archive, both little endian,
 /// then the archive or a zstd frame (window <= 1 MiB). Small bodies stay as they are.
-std::string pack(std::string_view archive, Contents contents = Contents::opaque);
+std::string pack(std::string archive, Contents contents = Contents::opaque);
 /// Throws Error(protocol_violated), or limit_exceeded when the plain archive is larger than
 /// `bytes_max`.
 std::string unpack(std::string_view body, std::size_t bytes_max);

@@ -48,9 +48,15 @@ std::string compressed(std::string_view archive) {
     ZSTD_CCtx_setParameter(context.get(), ZSTD_c_windowLog, kWindowLog);
     ZSTD_CCtx_setParameter(context.get(), ZSTD_c_contentSizeFlag, 1);
     ZSTD_CCtx_setParameter(context.get(), ZSTD_c_checksumFlag, 0);
-    std::string frame(ZSTD_compressBound(archive.size()), '\0');
-    const std::size_t n =
+    // Nearly always half is enough, and a phone need not set aside the other.
+    std::string frame(archive.size() / 2 + 1024, '\0');
+    std::size_t n =
         ZSTD_compress2(context.get(), frame.data(), frame.size(), archive.data(), archive.size());
+    if (ZSTD_isError(n)) {
+        frame.resize(ZSTD_compressBound(archive.size()));
+        n = ZSTD_compress2(context.get(), frame.data(), frame.size(), archive.data(),
+                           archive.size());
+    }
     if (ZSTD_isError(n)) throw Error(ErrorCode::internal, "zstd refused to compress");
     frame.resize(n);
     return frame;
@@ -101,31 +107,41 @@ std::string decompressed(std::string_view frame, std::size_t size, bool exactly)
 
 }  // namespace
 
-std::string pack(std::string_view archive, Contents contents) {
+std::string pack(std::string archive, Contents contents) {
     if (archive.size() > UINT32_MAX)
         throw Error(ErrorCode::limit_exceeded, "a message of more than 4 GiB");
-    std::string best;
+    std::string head;
+    put32(head, static_cast<std::uint32_t>(archive.size()));
+    put32(head, checksum(archive));
     unsigned char form = kIdentity;
-    const auto offer = [&](unsigned char how, std::string frame) {
-        if (frame.size() >= (form == kIdentity ? archive.size() : best.size())) return;
-        best = std::move(frame);
-        form = how;
-    };
+    std::string columns;
     if (archive.size() >= kWorthCompressing) {
-        std::optional<std::string> columns;
-        if (contents != Contents::opaque) columns = put_apart(archive, contents);
-        if (columns)
-            offer(contents == Contents::request ? kRequestColumns : kReplyColumns,
-                  compressed(*columns));
-        if (!columns || archive.size() <= kSmallBytes) offer(kZstd, compressed(archive));
+        if (contents != Contents::opaque)
+            columns = put_apart(archive, contents).value_or(std::string());
+        const bool small = archive.size() <= kSmallBytes;
+        if (!columns.empty() && !small) std::string().swap(archive);  // what follows needs the room
+        std::string frame;
+        if (!columns.empty()) {
+            frame = compressed(columns);
+            form = contents == Contents::request ? kRequestColumns : kReplyColumns;
+        }
+        if (!archive.empty()) {
+            std::string whole = compressed(archive);
+            if (frame.empty() || whole.size() < frame.size()) {
+                frame = std::move(whole);
+                form = kZstd;
+            }
+            if (frame.size() >= archive.size()) {
+                frame = std::move(archive);
+                form = kIdentity;
+            }
+        }
+        archive = std::move(frame);
     }
-    const std::string_view content = form == kIdentity ? archive : std::string_view(best);
     std::string body;
-    body.reserve(kHeaderBytes + content.size());
+    body.reserve(kHeaderBytes + archive.size());
     body.push_back(static_cast<char>(form));
-    put32(body, static_cast<std::uint32_t>(archive.size()));
-    put32(body, checksum(archive));
-    return body.append(content);
+    return body.append(head).append(archive);
 }
 
 std::string unpack(std::string_view body, std::size_t bytes_max) {

@@ -226,7 +226,7 @@ void Face::sync(Request request, std::function<void(Response)> done) {
         response.content_type = protocol::kContentType;
         response.body = std::move(outcome.answer.archive);
         response.finish = [](Response& ready) {
-            ready.body = protocol::pack(ready.body, protocol::Contents::reply);
+            ready.body = protocol::pack(std::move(ready.body), protocol::Contents::reply);
         };
         done(std::move(response));
     });
