@@ -79,7 +79,7 @@ public:
           role_(standing.role),
           limits_(standing.limits) {
         stamp_ = core.clock().tick(core.server_time_ms());
-        capture_ = {core.file(), core.capture_number(stamp_)};
+        capture_ = {core.capture_file(), core.capture_number(stamp_)};
     }
 
     // Refused, it leaves nothing in the transaction.

@@ -105,9 +105,12 @@ void Store::Core::open_for_writing(const Store::Options& options) {
     writer_ = std::make_unique<sqlite::Database>(sqlite::Database::open(path_, {}));
     create_or_migrate(*writer_);
     sqlite::Transaction transaction(*writer_);
+    const auto draw = [&] {
+        return std::max<std::int64_t>(static_cast<std::int64_t>(environment_.random64() >> 1), 1);
+    };
+    capture_file_ = static_cast<std::uint64_t>(draw());
     if (!meta_integer(*writer_, "file")) {
-        const auto drawn = static_cast<std::int64_t>(environment_.random64() >> 1);
-        set_meta(*writer_, "file", std::max<std::int64_t>(drawn, 1));
+        set_meta(*writer_, "file", draw());
         set_meta(*writer_, "rep", options.rep);
         set_meta(*writer_, "clock", std::int64_t{0});
     }

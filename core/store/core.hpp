@@ -93,7 +93,10 @@ public:
     Environment& environment() const { return environment_; }
     bool read_only() const { return !writer_; }
     Instant now() const { return environment_.now(); }
-    std::uint64_t file() const { return file_; }         ///< of capture ids
+    std::uint64_t file() const { return file_; }  ///< how the file names itself
+    /// Of capture ids: another one at each opening, so that two copies of a file never give the
+    /// same.
+    std::uint64_t capture_file() const { return capture_file_; }
     void renumber(std::uint64_t file) { file_ = file; }  ///< after a fork, while Writing
     HybridClock& clock() { return clock_; }  ///< use only while Writing; kept with the commit
     /// Of what is captured under this stamp: the stamp itself, unless the clock was set back since
@@ -128,6 +131,7 @@ private:
     mutable std::mutex readers_mutex_;
     mutable std::vector<std::unique_ptr<sqlite::Database>> readers_;
     std::atomic<std::uint64_t> file_ = 0;
+    std::uint64_t capture_file_ = 0;
     HybridClock clock_;
     Stamp stored_clock_ = 0;      // the clock in the file
     std::uint64_t captures_ = 0;  // numbers up to here are given, whatever the clock says

@@ -27,9 +27,19 @@ struct StoredRecovery {
         auto kind = static_cast<std::uint8_t>(recovery.kind);
         auto common = static_cast<std::uint64_t>(recovery.common);
         a(kind, recovery.basis.id, recovery.basis.tag, common, recovery.cursor, recovery.receipt,
-          recovery.writer, recovery.credential);
+          recovery.writer, recovery.credential, recovery.again);
         recovery.kind = static_cast<RequestKind>(kind);
         recovery.common = static_cast<std::int64_t>(common);
+    }
+};
+
+// Of the device this file was before its fork.
+struct Parent {
+    std::uint64_t writer = 0;
+    std::string credential;
+    template <class A>
+    void serialize(A& a) {
+        a(writer, credential);
     }
 };
 
@@ -97,19 +107,22 @@ void tell_observers(Store::Core::Writing& writing, const std::string& bundles) {
 
 // Unsent again, under their capture ids. Nothing names a dot of the old writer that has no verdict:
 // it may be the other file's.
-void thaw_for_fork(Store::Core& core, Store::Core::Writing& writing, Recovery& recovery) {
+void thaw(Store::Core& core, Store::Core::Writing& writing) {
     sqlite::Database& db = writing.db;
     tell_observers(writing, "state IN (2, 4)");
     db.execute(
         "UPDATE bundle SET state = 1, counter = NULL, bytes = NULL, verdict = NULL, reasons = NULL "
         "WHERE state IN (2, 4); UPDATE bundle SET former = NULL WHERE former IS NOT NULL");
     set_meta(db, "counter", std::int64_t{0});
-    // The other file goes on giving capture ids under the old number.
-    Environment& environment = core.environment();
     const auto file =
-        std::max<std::int64_t>(static_cast<std::int64_t>(environment.random64() >> 1), 1);
+        std::max<std::int64_t>(static_cast<std::int64_t>(core.environment().random64() >> 1), 1);
     set_meta(db, "file", file);
     core.renumber(static_cast<std::uint64_t>(file));
+}
+
+void thaw_for_fork(Store::Core& core, Store::Core::Writing& writing, Recovery& recovery) {
+    thaw(core, writing);
+    Environment& environment = core.environment();
     recovery.kind = RequestKind::fork;
     recovery.receipt = 0;
     recovery.credential = draw_secret(environment);
@@ -119,7 +132,7 @@ void thaw_for_fork(Store::Core& core, Store::Core::Writing& writing, Recovery& r
 
 // What a restored server has lost of a review comes again; else it would wait for a verdict that
 // nobody gives.
-void send_reviews_again(Store::Core::Writing& writing, const Identity& identity,
+void send_reviews_again(Store::Core::Writing& writing, std::uint64_t writer,
                         std::uint64_t common_receipt) {
     sqlite::Database& db = writing.db;
     std::vector<std::int64_t> bundles;
@@ -129,13 +142,20 @@ void send_reviews_again(Store::Core::Writing& writing, const Identity& identity,
     select.reset();
     for (const std::int64_t id : bundles) {
         BundleRow row = *load_bundle(db, id);
-        row.former.push_back({identity.writer, row.counter});
+        row.former.push_back({writer, row.counter});
         row.counter = 0;
         row.state = BundleState::queued;
         row.reasons.clear();
         save_bundle(db, row);
         for (const auto& [record, kind] : records_of(db, id)) writing.changed(*kind, record);
     }
+}
+
+void drop_what_is_under_way(sqlite::Database& db) {
+    db.execute(
+        "DELETE FROM request; DELETE FROM request_bundle; DELETE FROM staged; DELETE FROM "
+        "staged_departure; DELETE FROM offer");
+    db.execute("UPDATE bundle SET verdict = NULL WHERE verdict IS NOT NULL");
 }
 
 std::uint64_t before_first_unanswered(sqlite::Database& db) {
@@ -155,10 +175,7 @@ std::optional<Recovery> open_recovery(sqlite::Database& db) {
 void begin_recovery(Store::Core& core, Store::Core::Writing& writing, const Identity& identity,
                     const std::vector<EntryRef>& server_entries) {
     sqlite::Database& db = writing.db;
-    db.execute(
-        "DELETE FROM request; DELETE FROM request_bundle; DELETE FROM staged; DELETE FROM "
-        "staged_departure; DELETE FROM offer");
-    db.execute("UPDATE bundle SET verdict = NULL WHERE verdict IS NOT NULL");
+    drop_what_is_under_way(db);
 
     const std::vector<OwnEntry> own = own_entries(db);
     const auto known = [&](const OwnEntry& e) {
@@ -193,12 +210,50 @@ void begin_recovery(Store::Core& core, Store::Core::Writing& writing, const Iden
             list_everything(db);
     }
     if (server_restored) {
-        send_reviews_again(writing, identity, common == own.end() ? 0 : common->receipt);
+        send_reviews_again(writing, identity.writer, common == own.end() ? 0 : common->receipt);
         recovery.receipt = before_first_unanswered(db);
     } else {
         thaw_for_fork(core, writing, recovery);
     }
     store(db, recovery);
+}
+
+bool step_back(Store::Core::Writing& writing) {
+    sqlite::Database& db = writing.db;
+    auto kept = db.prepare("SELECT value FROM meta WHERE key = 'parent'");
+    if (!kept.step()) return false;
+    const auto parent = decode<Parent>(kept.blob(0));
+    kept.reset();
+    drop_what_is_under_way(db);
+    Identity identity = *stored_identity(db);
+    Recovery recovery;
+    recovery.kind = RequestKind::fork;
+    recovery.again = true;
+    recovery.writer = identity.writer;
+    recovery.credential = identity.credential;
+    identity.writer = parent.writer;
+    identity.credential = parent.credential;
+    store_identity(db, identity);
+    // Its own entries go when the recovery ends; whatever it holds the server may have lost.
+    list_everything(db);
+    send_reviews_again(writing, recovery.writer, 0);
+    recovery.receipt = before_first_unanswered(db);
+    store(db, recovery);
+    db.execute("DELETE FROM meta WHERE key IN ('parent', 'renewal'); DELETE FROM renewed");
+    return true;
+}
+
+void begin_anew(Store::Core& core, Store::Core::Writing& writing, const Identity& identity) {
+    sqlite::Database& db = writing.db;
+    drop_what_is_under_way(db);
+    thaw(core, writing);
+    store_identity(db, identity);
+    db.execute(
+        "DELETE FROM meta WHERE key IN ('parent', 'declined', 'next_secret', 'renewal'); DELETE "
+        "FROM renewed; "
+        "DELETE FROM entry; DELETE FROM entry_more; DELETE FROM touched");
+    list_everything(db);
+    store(db, Recovery{});
 }
 
 void turn_into_fork(Store::Core& core, Store::Core::Writing& writing) {
@@ -278,6 +333,9 @@ void note_offered(sqlite::Database& db) {
 void end_recovery(sqlite::Database& db, const Recovery& recovery) {
     if (recovery.kind == RequestKind::fork) {
         Identity identity = *stored_identity(db);
+        db.prepare("INSERT OR REPLACE INTO meta VALUES('parent', ?)")
+            .bind_blob(1, encode(Parent{identity.writer, identity.credential}))
+            .run();
         identity.writer = recovery.writer;
         identity.credential = recovery.credential;
         store_identity(db, identity);

@@ -22,6 +22,7 @@ struct Recovery {
     std::uint64_t receipt = 0;  ///< recover: the counter before the first unanswered bundle
     std::uint64_t writer = 0;   ///< fork: the new one
     std::string credential;     ///< fork: the new one
+    bool again = false;         ///< fork: it was granted before, by a server that has forgotten it
 };
 std::optional<Recovery> open_recovery(sqlite::Database& db);
 
@@ -32,6 +33,14 @@ void begin_recovery(Store::Core& core, Store::Core::Writing& writing, const Iden
                     const std::vector<EntryRef>& server_entries);
 /// The server has found that another file sends under this writer: on as a fork.
 void turn_into_fork(Store::Core& core, Store::Core::Writing& writing);
+
+/// The server does not know this file's credential. Where it came of a fork, the server may have
+/// been restored to before that: the fork is asked for again, under the credential it came of, and
+/// everything is offered. False: there is nothing to go back to.
+bool step_back(Store::Core::Writing& writing);
+/// The file has been enrolled anew, as another device of the same user: all unsent work goes under
+/// its new name, and everything it holds confirmed is offered.
+void begin_anew(Store::Core& core, Store::Core::Writing& writing, const Identity& identity);
 
 /// Takes the next records to offer into the request; false: none are left.
 bool take_offers(sqlite::Database& db, const Limits& limits);

@@ -50,7 +50,7 @@ void fill_in(sqlite::Database& db, Outgoing& out, const Identity& identity) {
         out.file = static_cast<std::uint64_t>(meta_integer(db, "file").value_or(0));
     } else {
         out.more = load_offers(db, out);
-        out.sent = sent_since(db, recovery->common);
+        if (!recovery->again) out.sent = sent_since(db, recovery->common);
     }
 }
 
@@ -227,6 +227,22 @@ std::optional<Identity> Replica::identity() const {
     return stored_identity(reading.db);
 }
 
+std::string Replica::new_enrolment_secret() {
+    Store::Core::Writing writing(store_.core());
+    if (const auto kept = meta(writing.db, "next_secret")) return *kept;
+    const std::string secret = draw_secret(store_.core().environment());
+    set_meta(writing.db, "next_secret", secret);
+    writing.commit();
+    return secret;
+}
+
+bool Replica::not_known() {
+    Store::Core::Writing writing(store_.core());
+    if (!step_back(writing)) return false;
+    writing.commit();
+    return true;
+}
+
 std::string Replica::enrolment_secret() {
     asked_ms_ = store_.core().elapsed_ms();
     Store::Core::Writing writing(store_.core());
@@ -240,10 +256,14 @@ std::string Replica::enrolment_secret() {
 void Replica::enrol(const Identity& identity, std::optional<std::int64_t> server_time_ms) {
     Store::Core::Writing writing(store_.core());
     const auto present = stored_identity(writing.db);
-    if (present && present->writer != identity.writer)
-        throw Error(ErrorCode::conflict, "the file is enrolled already, as another device");
-    store_identity(writing.db, identity);
-    if (!present) adopt(writing, identity);
+    if (present && (present->tenant != identity.tenant || present->rep != identity.rep))
+        throw Error(ErrorCode::conflict, "the file is another user's");
+    if (present && present->writer != identity.writer) {
+        begin_anew(store_.core(), writing, identity);
+    } else {
+        store_identity(writing.db, identity);
+        if (!present) adopt(writing, identity);
+    }
     if (server_time_ms && asked_ms_)
         learn_server_time(store_.core(), writing, *server_time_ms,
                           store_.core().elapsed_ms() - *asked_ms_);

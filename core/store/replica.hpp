@@ -55,7 +55,7 @@ struct Outgoing {
     std::vector<std::string> bundles;  ///< frozen bytes, in counter order
     std::uint64_t parent = 0;          ///< fork: the writer this file was
     std::string credential;            ///< fork: the new bearer secret
-    std::uint64_t file = 0;            ///< fork: its number in capture ids from now on
+    std::uint64_t file = 0;            ///< fork: its number from now on
     bool more = false;                 ///< recover: offers only; the request itself follows
     std::vector<SentBundle> sent;      ///< recover: with a verdict since the common entry
     std::map<std::uint64_t, std::string> authors;  ///< of the witnessed values
@@ -125,12 +125,20 @@ public:
 
     std::optional<Identity> identity() const;
     /// Takes the identity; what was captured before gets its author and territory, and its stamps
-    /// the server's time.
+    /// the server's time. A file that was enrolled before, as another device of the same user, goes
+    /// on as this one with all unsent work. Errors: conflict (another user's).
     void enrol(const Identity& identity, std::optional<std::int64_t> server_time_ms = {});
 
     /// The bearer secret this file enrols with: 32 random bytes as base64url, drawn once and kept,
     /// so that an enrolment whose answer was lost can be repeated.
     std::string enrolment_secret();
+    /// Another one, for a file that is enrolled and needs a new credential; the same until that one
+    /// is in use.
+    std::string new_enrolment_secret();
+    /// The server does not know this file's credential. Returns whether another request may help:
+    /// the server may have been restored to before a fork of this file, which is then asked for
+    /// again.
+    bool not_known();
 
     /// The request in flight if there is one; else freezes sendable bundles in dependency order
     /// while they fit `limits` (never fewer than one if any is sendable) and stores the new

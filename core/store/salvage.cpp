@@ -25,10 +25,10 @@ using sqlite::RawValue;
 // is like another; what the others hold can be derived, or is only of use as a whole.
 constexpr std::array<std::string_view, 5> kKnownByShape{"meta", "bundle", "change", "author",
                                                         "external_id"};
-constexpr std::array<std::string_view, 15> kMetaKeys{
-    "file",         "rep",      "clock",    "identity",  "enrolment_secret",
-    "limits",       "counter",  "run",      "last_sync", "server_offset_ms",
-    "stamps_final", "captures", "recovery", "declined",  "renewal"};
+constexpr std::array<std::string_view, 17> kMetaKeys{
+    "file",     "rep",      "clock",    "identity",  "enrolment_secret", "next_secret",
+    "limits",   "counter",  "run",      "last_sync", "server_offset_ms", "stamps_final",
+    "captures", "recovery", "declined", "parent",    "renewal"};
 
 // What the server never hears of.
 constexpr std::array<std::string_view, 3> kOursAlone{"draft_text", "author", "external_id"};

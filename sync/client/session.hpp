@@ -36,6 +36,9 @@ public:
     /// changed then.
     Step take_reply(std::string_view archive);
 
+    /// The server does not know the credential. Returns whether to go on, under another one.
+    bool take_not_known() { return replica_.not_known(); }
+
     /// Bundles that could be sent now.
     std::size_t sendable() const { return replica_.sendable(); }
 

@@ -234,6 +234,7 @@ private:
         asked_to_wait_ = retry_after(response);
         if (response.status != 200) {
             Failure failure = failure_of(response);
+            if (failure.end == SyncEnd::not_authorised && session_.take_not_known()) return true;
             end(failure.end, std::move(failure.sentence));
             return false;
         }
@@ -353,19 +354,27 @@ void Syncer::enrol(const std::string& server_url, const std::string& code) {
     const auto present = replica.identity();
     if (present && present->server != server)
         throw Error(ErrorCode::conflict, "the file is enrolled already, with another server");
-    const std::string secret =
-        replica.enrolment_secret();  // kept before it is sent: a lost answer is asked for again
+    // Kept before it is sent: a lost answer is asked for again.
+    std::string secret = replica.enrolment_secret();
     HttpRequest request;
     request.url = server + "/v1/enrol";
     request.headers = {{"Content-Type", "application/json"}};
-    request.body = nlohmann::json{
-        {"code", code},
-        {"file", impl_->store.overview().file_id},
-        {"credential",
-         secret}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     request.timeout = kEnrolTimeMax;
     request.reply_bytes_max = kEnrolReplyBytesMax;
-    const HttpResponse response = impl_->transport.exchange(request, impl_->cancel, {});
+    const auto ask = [&] {
+        request.body = nlohmann::json{
+            {"code", code},
+            {"file", impl_->store.overview().file_id},
+            {"credential",
+             secret}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+        return impl_->transport.exchange(request, impl_->cancel, {});
+    };
+    HttpResponse response = ask();
+    // A new code for a file that was revoked or turned away needs a new credential.
+    if (present && response.status != 200 && failure_of(response).end == SyncEnd::not_authorised) {
+        secret = replica.new_enrolment_secret();
+        response = ask();
+    }
     if (response.cancelled)
         throw Error(ErrorCode::cancelled,
                     "the enrolment was stopped; the same code can be used again");

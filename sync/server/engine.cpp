@@ -167,7 +167,7 @@ private:
         decode_bundles();
         load_late();
         // Counters never go back: what this server has lost of the device it does not give again.
-        if (request_.kind == protocol::kRecover)
+        if (request_.kind != protocol::kNormal)
             device_.receipt = std::max(device_.receipt, request_.receipt);
         const std::uint64_t receipt_before = device_.receipt;
         std::vector<Bundle> bundles = bundles_;
@@ -326,7 +326,9 @@ std::optional<Device> forked(Round& round, const Device& parent, const protocol:
     const bool granted = std::any_of(devices.begin(), devices.end(), [&](const Device& device) {
         return device.parent == parent.writer;
     });
-    if (granted || request.writer <= kServerWriter || round.tx.author(request.writer) ||
+    // Offers may have brought values that this very file wrote before the server was restored.
+    const bool anothers = round.tx.author(request.writer).value_or(parent.rep) != parent.rep;
+    if (granted || request.writer <= kServerWriter || anothers ||
         round.tx.device_by_credential(hash)) {
         round.tx.save(RecoveryNote{0,
                                    parent.tenant,

@@ -3,6 +3,11 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <optional>
+#include <random>
+#include <set>
 
 #include "protocol/messages.hpp"
 #include "server/recovery.hpp"
@@ -377,4 +382,402 @@ TEST_CASE("a third file of one credential is turned away, and listed") {
     CHECK(step.declined);
     CHECK(third.store->status(leak).state == SyncState::queued);
     CHECK(notes(world) == std::vector<std::string>{"third_file"});
+}
+
+// ---- random histories
+
+namespace {
+
+// Which faults a history has beside those of the network.
+struct Mix {
+    int server_restores = 0;
+    bool file_restored = false, file_copied = false;
+    int faults() const { return server_restores + file_restored + file_copied; }
+};
+
+// Follows every captured value, what its author's screen had shown, and which went with a file.
+class Words {
+public:
+    std::string capture(const std::string& field, const Content& screen) {
+        const std::string word = field + "#" + std::to_string(seen_.size() + 1);
+        std::set<std::string> seen;
+        for (const Item& item : screen)
+            if (const auto* text = item.value.text(); text && seen_.contains(*text)) {
+                seen.insert(*text);
+                seen.insert(seen_[*text].begin(), seen_[*text].end());
+            }
+        seen_.emplace(word, std::move(seen));
+        return word;
+    }
+    // What no side holds any more, and nobody who had seen it wrote over, went with a file that is
+    // now an older one. It may still come: a request on its way is a copy, too.
+    void rolled_back(std::set<std::string> held) {
+        for (const std::string& word : std::set<std::string>(held))
+            held.insert(seen_[word].begin(), seen_[word].end());
+        for (const auto& [word, seen] : seen_)
+            if (!held.contains(word)) gone_.insert(word);
+    }
+    std::set<std::string> lost(const std::set<std::string>& live,
+                               const std::set<std::string>& pending) const {
+        std::set<std::string> lost;
+        for (const auto& [word, seen] : seen_)
+            if (!gone_.contains(word) && !live.contains(word) && !pending.contains(word))
+                lost.insert(word);
+        for (const auto& [word, seen] : seen_)
+            for (const std::string& each : seen) lost.erase(each);
+        return lost;
+    }
+    std::set<std::string> resurrected(const std::set<std::string>& live,
+                                      const std::set<std::string>& pending) const {
+        std::set<std::string> back;
+        for (const auto& [word, seen] : seen_)
+            if (!gone_.contains(word) && !pending.contains(word))
+                for (const std::string& each : seen)
+                    if (live.contains(each)) back.insert(each + " under " + word);
+        return back;
+    }
+
+private:
+    std::map<std::string, std::set<std::string>> seen_;
+    std::set<std::string> gone_;
+};
+
+const std::vector<std::string>& written_fields() {
+    static const std::vector<std::string> names{"legal_name", "remarks"};
+    return names;
+}
+
+// What an ordinary edit has seen: its own pending value, else what the field shows.
+Content screen_of(Device& device, const RecordId& id, const Field& field) {
+    const Store::Core::Reading reading(device.store->core());
+    const auto loaded = load(reading.db, id);
+    for (auto change = loaded->pending.rbegin(); change != loaded->pending.rend(); ++change)
+        if (const Write* write = change->write_of(field.number))
+            return {{"", write->adds.at(0).value}};
+    return device.store->find(id)->shown(field.name);
+}
+
+void add_texts(const FieldState& field, std::set<std::string>& words) {
+    for (const LiveValue& l : field.live)
+        if (const auto* text = l.value.text()) words.insert(*text);
+}
+
+std::set<std::string> held_by(Device& device, const std::vector<Id<Customer>>& customers,
+                              bool only_pending) {
+    std::set<std::string> words;
+    const Store::Core::Reading reading(device.store->core());
+    for (const RecordId& id : customers)
+        if (auto loaded = load(reading.db, id))
+            for (const std::string& name : written_fields()) {
+                const Field& field = *kind_of<Customer>().field(name);
+                if (!only_pending) add_texts(loaded->row.confirmed.fields[field.number], words);
+                for (const PendingChange& change : loaded->pending)
+                    if (const Write* write = change.write_of(field.number))
+                        for (const Added& add : write->adds) words.insert(*add.value.text());
+            }
+    return words;
+}
+
+std::set<std::string> held_by_server(World& world, const std::vector<Id<Customer>>& customers,
+                                     bool only_live) {
+    std::set<std::string> words;
+    const auto snapshot = world.storage().begin_read();
+    for (const RecordId& id : customers) {
+        const auto stored = snapshot->record("default", id);
+        if (!stored) continue;
+        for (const std::string& name : written_fields()) {
+            const auto number = kind_of<Customer>().field(name)->number;
+            if (const auto at = stored->state.fields.find(number); at != stored->state.fields.end())
+                add_texts(at->second, words);
+        }
+        if (only_live) continue;
+        for (const server::HistoryLine& line : snapshot->history("default", id))
+            if (const auto* text = line.value.value.text()) words.insert(*text);
+    }
+    return words;
+}
+
+void restoring_history(std::uint64_t seed, std::map<std::string, int>& struck) {
+    CAPTURE(seed);
+    std::mt19937_64 draw(seed);
+    const auto rate = [&] { return draw() % 2 ? 0.0 : static_cast<double>(draw() % 40) / 100.0; };
+    WorldOptions options;
+    options.seed = seed;
+    options.faults = {rate(), rate(), rate(), rate(), 0};
+    options.limits.version = 2;
+    if (draw() % 2) options.limits.reply_records_max = 1 + static_cast<std::uint32_t>(draw() % 4);
+    if (draw() % 2) options.limits.request_bundles_max = 1 + static_cast<std::uint32_t>(draw() % 3);
+    if (draw() % 3 == 0) options.limits.request_bytes_max = 2'000;
+    Mix mix;
+    switch (draw() % 8) {
+        case 0:
+        case 1:
+        case 2:
+            mix.server_restores = 1;
+            break;
+        case 3:
+            mix.file_restored = true;
+            break;
+        case 4:
+            mix.file_copied = true;
+            break;
+        case 5:
+            mix.server_restores = 2;
+            break;
+        case 6:
+            mix = {1, true, false};
+            break;
+        default:
+            mix = {1, false, true};
+            break;
+    }
+    World world(options);
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    std::vector<Device*> devices{&phone, &tablet};
+    for (Device* device : devices)
+        device->environment.skew_ms = static_cast<std::int64_t>(draw() % 600'000) - 300'000;
+    std::vector<Id<Customer>> customers{world.customer(phone, "A"), world.customer(tablet, "B")};
+    world.settle();
+
+    Words words;
+    std::vector<Id<Complaint>> complaints;
+    std::string server_backup = world.back_up_server();
+    std::string file_backup = phone.copy("phone.copy");
+    Mix left = mix;
+    CAPTURE(mix.server_restores);
+    CAPTURE(mix.file_restored);
+    CAPTURE(mix.file_copied);
+    const auto all_held = [&] {
+        std::set<std::string> held = held_by_server(world, customers, false);
+        for (Device* device : devices) held.merge(held_by(*device, customers, false));
+        return held;
+    };
+    const auto strike = [&] {
+        if (left.server_restores > 0 && world.chance(12) == 0) {
+            --left.server_restores;
+            world.restore_server(server_backup);
+            ++struck["server restored"];
+        } else if (left.file_restored && world.chance(12) == 0) {
+            left.file_restored = false;
+            phone.restore(file_backup);
+            ++struck["file restored"];
+        } else if (left.file_copied && world.chance(12) == 0) {
+            left.file_copied = false;
+            devices.push_back(world.chance(2) ? &world.clone(phone)
+                                              : &world.clone(phone, file_backup));
+            ++struck["file copied"];
+        } else {
+            return;
+        }
+        if (mix.faults() > 1) ++struck["double fault"];
+        words.rolled_back(all_held());
+    };
+    for (int i = 0; i < 70; ++i) {
+        strike();
+        if (world.chance(25) == 0) server_backup = world.back_up_server();
+        if (world.chance(25) == 0 && left.file_restored == mix.file_restored &&
+            left.file_copied == mix.file_copied && left.server_restores == mix.server_restores)
+            file_backup = phone.copy("phone.copy-" + std::to_string(i));
+        if (world.chance(3) != 0) {
+            world.step();
+            continue;
+        }
+        Device& device = *devices[world.chance(devices.size())];
+        if (world.chance(20) == 0) device.restart();
+        const std::size_t which = world.chance(customers.size());
+        if (!device.store->find(customers[which])) continue;
+        if (world.chance(4) == 0) {
+            Complaint c = a_complaint(customers[which], "Nr. " + std::to_string(i));
+            if (const auto id = device.capture(c); device.last) complaints.push_back(id);
+            continue;
+        }
+        RecordEdit edit{&kind_of<Customer>(), customers[which], false, {}, {}};
+        for (const std::string& name : written_fields()) {
+            if (world.chance(3) == 0) continue;
+            const Field* field = edit.kind->field(name);
+            const Content screen = screen_of(device, customers[which], *field);
+            edit.fields.push_back(
+                {field,
+                 FieldEdit::Op::set,
+                 {{"", Value(words.capture(std::to_string(which) + name, screen))}}});
+        }
+        if (!edit.fields.empty()) expect(device.store->commit(std::vector<RecordEdit>{edit}));
+    }
+    for (int i = 0; i < 400 && left.faults() > 0; ++i) {
+        strike();
+        world.step();
+    }
+    world.heal_and_settle();
+    for (int round = 0; round < 3; ++round) world.settle();
+    check_converged(world);
+
+    std::set<std::string> pending, kept_back;
+    for (Device* device : devices) {
+        pending.merge(held_by(*device, customers, true));
+        CHECK(device->store->check().empty());
+        CHECK(device->store->overview().queued == 0);
+        CHECK(device->store->overview().sent == 0);
+    }
+    bool listed = false;
+    for (const auto& note : world.storage().begin_read()->recovery_notes("default")) {
+        if (note.offered.empty()) continue;
+        listed = true;
+        for (const auto& [number, field] : decode_record(note.offered).fields)
+            add_texts(field, kept_back);
+    }
+    if (listed) ++struck["kept back"];
+    const std::set<std::string> live = held_by_server(world, customers, true);
+    pending.merge(kept_back);
+    for (const std::string& word : words.lost(live, pending)) FAIL_CHECK("lost: " << word);
+    const auto back = words.resurrected(live, pending);
+    if (mix.faults() > 1) {
+        struck["came back after two faults"] += static_cast<int>(!back.empty());
+    } else {
+        for (const std::string& word : back) FAIL_CHECK("came back: " << word);
+        CHECK_FALSE(listed);
+    }
+    std::size_t held = 0;
+    for (const Id<Complaint>& id : complaints)
+        held += world.storage().begin_read()->record("default", id).has_value();
+    CHECK(held == count(world, kind_of<Complaint>()));  // each once
+    if (mix.faults() == 1 && mix.server_restores == 1) CHECK(held == complaints.size());
+    for (const auto& [fault, times] : world.struck) struck[fault] += times;
+}
+
+}  // namespace
+
+TEST_CASE("no word is lost and none comes back while servers and files are restored and copied") {
+    const char* wanted = std::getenv("RAPPORT_SEEDS");
+    const std::uint64_t seeds = wanted ? std::strtoull(wanted, nullptr, 10) : 40;
+    const char* first = std::getenv("RAPPORT_FIRST_SEED");
+    const std::uint64_t from = first ? std::strtoull(first, nullptr, 10) : 1;
+    std::map<std::string, int> struck;
+    for (std::uint64_t seed = from; seed < from + seeds; ++seed) restoring_history(seed, struck);
+    for (const auto& [fault, times] : struck) MESSAGE(fault, ": ", times);
+    if (seeds >= 40)
+        for (const char* fault : {"server restored", "file restored", "file copied", "double fault",
+                                  "reply lost", "request repeated"})
+            CHECK_MESSAGE(struck[fault] > 0, fault);
+}
+
+TEST_CASE("a device that was turned away or revoked goes on under a new invitation") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> dairy = world.customer(phone);
+    world.settle();
+    const std::uint64_t before = phone.writer;
+    expect(phone.edit(dairy).set(&Customer::remarks, "ungesendet").save());
+    phone.session->next_request();  // composed, and never arrived
+    const Id<Complaint> leak = phone.capture(a_complaint(dairy));
+    {
+        const auto transaction = world.storage().begin_write();
+        server::Device row = *transaction->device(before);
+        row.revoked = true;
+        transaction->save(row);
+        row.writer = 2000;  // as an invitation redeemed by this file makes it
+        row.revoked = false;
+        row.receipt = 0;
+        row.entries.clear();
+        row.credential_hash = "new";
+        transaction->save(row);
+        transaction->commit();
+    }
+    CHECK(world.engine().sync({before, phone.session->next_request()}).error_code ==
+          "not_authorised");
+    Replica replica(*phone.store);
+    const std::string secret = replica.new_enrolment_secret();
+    CHECK(secret == replica.new_enrolment_secret());
+    Identity identity = *replica.identity();
+    CHECK(secret != identity.credential);
+    identity.writer = phone.writer = 2000;
+    identity.credential = secret;
+    Identity stranger = identity;
+    stranger.rep = "R99";
+    CHECK_THROWS_AS(replica.enrol(stranger), Error);
+    replica.enrol(identity);
+    CHECK(secret != replica.new_enrolment_secret());
+    world.settle();
+    CHECK(tablet.read(leak).verbatim == "Deckel undicht");
+    CHECK(tablet.read(dairy).remarks.siblings == std::vector<std::string>{"ungesendet"});
+    CHECK(count(world, kind_of<Complaint>()) == 1);
+    CHECK(phone.store->check().empty());
+    check_converged(world);
+}
+
+TEST_CASE("a fork that a restored server has forgotten is granted again") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> dairy = world.customer(phone);
+    world.settle();
+    const std::string copy = phone.copy("phone.backup"), backup = world.back_up_server();
+    expect(phone.edit(dairy).set(&Customer::remarks, "vorher").save());
+    world.settle();
+    phone.restore(copy);
+    const Id<Complaint> leak = phone.capture(a_complaint(dairy));
+    world.settle();
+    const std::uint64_t forked = phone.writer;
+    REQUIRE(world.storage().begin_read()->device(forked));
+    world.restore_server(backup);
+    const Id<Complaint> next = phone.capture(a_complaint(dairy, "danach"));
+    world.settle();
+    CHECK(phone.writer == forked);
+    for (const Id<Complaint>& id : {leak, next}) CHECK(tablet.store->find(id));
+    CHECK(tablet.read(dairy).remarks.siblings == std::vector<std::string>{"vorher"});
+    check_converged(world);
+}
+
+TEST_CASE("what two files sent under one name to a server that has lost it is kept for a person") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> dairy = world.customer(phone);
+    world.settle();
+    const std::string backup = world.back_up_server(), copy = phone.copy("phone.backup");
+    expect(phone.edit(dairy).set(&Customer::remarks, "verloren").save());
+    world.cut(tablet);
+    world.settle();
+    world.restore_server(backup);
+    Device& second = world.clone(phone, copy);
+    expect(second.edit(dairy).set(&Customer::remarks, "vom zweiten").save());
+    world.cut(phone);
+    world.settle();  // the second file sends under the counters the first had used
+    world.heal_and_settle();
+    CHECK(tablet.read(dairy).remarks.siblings == std::vector<std::string>{"vom zweiten"});
+    std::optional<server::RecoveryNote> kept;
+    for (const auto& note : world.storage().begin_read()->recovery_notes("default"))
+        if (note.code == server::recovery_code::kTwoFiles && note.record == dairy) kept = note;
+    REQUIRE(kept);
+    CHECK_FALSE(world.engine().accept_offered("other", kept->id));
+    REQUIRE(world.engine().accept_offered("default", kept->id));
+    CHECK_FALSE(world.engine().accept_offered("default", kept->id));
+    world.settle();
+    for (Device* device : {&phone, &tablet, &second}) {
+        auto texts = device->read(dairy).remarks.siblings;
+        std::sort(texts.begin(), texts.end());
+        CHECK(texts == std::vector<std::string>{"verloren", "vom zweiten"});
+    }
+    check_converged(world);
+}
+
+TEST_CASE("a server restored twice gets back what came between") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> dairy = world.customer(phone);
+    world.settle();
+    const std::string backup = world.back_up_server();
+    const Id<Complaint> first = phone.capture(a_complaint(dairy, "eins"));
+    world.settle();
+    world.restore_server(backup);
+    world.cut(tablet);
+    world.settle();
+    const Id<Complaint> second = phone.capture(a_complaint(dairy, "zwei"));
+    world.settle();
+    world.restore_server(backup);
+    world.cut(phone);
+    world.heal_and_settle();
+    for (Device* device : {&phone, &tablet}) {
+        CHECK(device->read(first).verbatim == "eins");
+        CHECK(device->read(second).verbatim == "zwei");
+    }
+    CHECK(count(world, kind_of<Complaint>()) == 2);
+    check_converged(world);
 }

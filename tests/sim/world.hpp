@@ -181,6 +181,8 @@ private:
         bool to_server;
         std::string body;
     };
+    /// What a server says who does not know the credential; false: it is right.
+    bool not_known(Device& device, std::uint64_t writer);
     void send(std::size_t device);
     void deliver(const Message& message);
     std::string body_of(const std::string& archive, protocol::Contents contents);
