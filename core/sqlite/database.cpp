@@ -192,7 +192,7 @@ Database Database::open(const std::string& path, const Options& options) {
     sqlite3_db_config(impl->db, SQLITE_DBCONFIG_DQS_DDL, 0, nullptr);
     sqlite3_busy_timeout(impl->db, options.busy_timeout_ms);
     Database database(std::move(impl));
-    if (!options.read_only) database.execute("PRAGMA journal_mode=WAL");
+    if (!options.read_only && options.wal) database.use_wal();
     database.execute(std::string("PRAGMA synchronous=") + (options.full_sync ? "FULL" : "NORMAL"));
 #ifdef __APPLE__
     if (options.full_sync) database.execute("PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1");

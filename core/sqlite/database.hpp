@@ -79,6 +79,7 @@ public:
     struct Options {
         bool read_only = false;
         bool create = true;
+        bool wal = true;  ///< a writer turns the file to WAL at once; else use_wal() does
         bool full_sync =
             true;  ///< synchronous=FULL, and fullfsync where the system has it; else NORMAL
         int busy_timeout_ms = 5000;
@@ -103,6 +104,9 @@ public:
     const std::string& per_schema(std::string (*make)(Database&));
     /// They have been changed through this connection.
     void schema_changed();
+    /// For a writer that has looked at the file first. The log is made by the connection that syncs
+    /// it: SQLite makes a new log's name durable only then.
+    void use_wal() { execute("PRAGMA journal_mode=WAL"); }
     /// A consistent copy through SQLite's backup API.
     void backup_to(const std::string& path);
     void checkpoint();

@@ -97,12 +97,11 @@ Store::Core::Core(const std::string& path, const Store::Options& options)
 
 void Store::Core::open_for_writing(const Store::Options& options) {
     lock_.emplace(path_, options.lock_wait);
-    if (holds_anything(path_)) {
-        // Somebody else's database must not be turned to WAL before we notice that it is not ours.
-        sqlite::Database look = open_reader(path_);
-        check_ours(look);
-    }
-    writer_ = std::make_unique<sqlite::Database>(sqlite::Database::open(path_, {}));
+    const bool is_new = !holds_anything(path_);
+    writer_ = std::make_unique<sqlite::Database>(sqlite::Database::open(path_, {.wal = false}));
+    // Somebody else's database must not be turned to WAL before we notice that it is not ours.
+    if (!is_new) check_ours(*writer_);
+    writer_->use_wal();
     create_or_migrate(*writer_);
     sqlite::Transaction transaction(*writer_);
     const auto draw = [&] {

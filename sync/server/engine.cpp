@@ -105,11 +105,12 @@ private:
                                 [&](const ServerEntry& e) { return e.id == id; });
         };
         if (!find_basis()) return Place::elsewhere;
+        // Entries behind the one it names, or behind its own, that took nothing up do not count: a
+        // late copy of a sync that had found nothing new leaves such a one, which the device never
+        // hears of, and only a cursor hangs on it.
         if (const auto own = named(request_.next); own != entries.end())
-            return own + 1 == entries.end() ? Place::answered_before : Place::elsewhere;
-        // Entries behind the one it names that took nothing up do not count: a late copy of a sync
-        // that had found nothing new leaves such a one, which the device never hears of, and only a
-        // cursor hangs on it.
+            return entries.back().receipt == own->receipt ? Place::answered_before
+                                                          : Place::elsewhere;
         const auto basis = named(request_.last.id);
         const std::uint64_t receipt = basis == entries.end() ? 0 : basis->receipt;
         const bool met = entries.empty() || entries.back().receipt == receipt;
@@ -157,7 +158,9 @@ private:
         bring_down();
         load_late();
         answer_late();
-        ServerEntry& entry = device_.entries.back();
+        ServerEntry& entry =
+            *std::find_if(device_.entries.begin(), device_.entries.end(),
+                          [&](const ServerEntry& e) { return e.id == request_.next; });
         entry.answers.push_back({reply_.tag = draw_tag(), reply_.cursor});
         if (entry.answers.size() > kAnswersMax) entry.answers.erase(entry.answers.begin());
         save_device();
