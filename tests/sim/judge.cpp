@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0
+// What must hold after every event and at the end.
+#include <algorithm>
+#include <functional>
+
+#include "model/hash.hpp"
+#include "sim/simulation.hpp"
+#include "sim/violation.hpp"
+#include "sqlite/database.hpp"
+#include "store/core.hpp"
+#include "store/pending.hpp"
+#include "store/replica.hpp"
+#include "store/schema.hpp"
+
+namespace rapport::sim {
+namespace {
+
+constexpr std::int64_t kAheadMsMax = 5 * 60 * 1000 + 1000;
+
+bool in_reach(const server::Device& device, const std::string& scope) {
+    if (scope == "global" || scope == "rep/" + device.rep) return true;
+    if (scope == "policy/" + std::string(name_of(device.role))) return true;
+    return std::any_of(device.scopes.begin(), device.scopes.end(), [&](const std::string& granted) {
+        return granted.back() == '*' ? scope.rfind(granted.substr(0, granted.size() - 1), 0) == 0
+                                     : scope == granted;
+    });
+}
+
+std::string name_of_record(const RecordState& state) {
+    const Kind* kind = kind_numbered(state.kind);
+    return (kind ? kind->name : "record") + " " + state.id.text();
+}
+
+}  // namespace
+
+void add_unknown_field(RecordState& state) {
+    const std::uint64_t what = hash64(state.id.raw());
+    FieldState& field = state.fields[kUnknownField];
+    field = {};
+    field.live.push_back({{kServerWriter, 1 + what % 1000},
+                          Stamp{1} << 20,
+                          "",
+                          Value("neu " + std::to_string(what)),
+                          {},
+                          false});
+    field.counters = {{kServerWriter, 1 + what % 1000}};
+}
+
+/// Looking changes nothing, and a fault that strikes a look is gone with it.
+void Simulation::look_at_centre(const std::function<void(server::Transaction&)>& work) {
+    const std::uint64_t version = centre_version_;
+    for (bool seen = false; !seen;) {
+        seen = at_centre([&] { work(*servers_[0].storage->begin_read()); });
+        if (!seen) server_disk_->heal();
+    }
+    centre_version_ = version;
+}
+
+/// The centre's own verdict on each bundle, once it has one.
+void Simulation::note_arrivals(std::uint64_t writer, const std::vector<std::string>& bundles) {
+    if (bundles.empty()) return;
+    std::vector<std::pair<Bundle, std::optional<server::StoredVerdict>>> judged;
+    std::optional<server::Device> device;
+    look_at_centre([&](server::Transaction& tx) {
+        device = tx.device(writer);
+        judged.clear();
+        for (const std::string& bytes : bundles) {
+            Bundle bundle = decode_bundle(bytes);
+            auto verdict = tx.verdict(writer, bundle.counter);
+            judged.emplace_back(std::move(bundle), std::move(verdict));
+        }
+    });
+    if (!device) return;
+    std::set<RecordId> touched;
+    for (std::size_t i = 0; i < judged.size(); ++i) {
+        const auto& [bundle, verdict] = judged[i];
+        if (!verdict) continue;
+        const std::pair<Verdict, std::uint64_t> now{verdict->verdict, hash64(bundles[i])};
+        const auto [kept, first] = judged_.emplace(std::make_pair(writer, bundle.counter), now);
+        expect(first || kept->second == now, "a repeat gets the same verdict",
+               "a counter has another verdict or other bytes than before");
+        expect(bundle.counter <= device->receipt, "the receipt counts what was judged",
+               "a bundle has a verdict and the receipt of its device ends before it");
+        if (!first) continue;
+        if (verdict->verdict == Verdict::refused) strike("bundle refused");
+        if (verdict->verdict == Verdict::later) strike("bundle told later");
+        if (verdict->verdict == Verdict::review) strike("bundle in review");
+        if (verdict->verdict == Verdict::applied) oracle_.arrived(bundle, {writer, bundle.counter});
+        for (const Change& change : bundle.changes) touched.insert(change.id);
+    }
+    if (touched.empty()) return;
+    const std::int64_t tenant = std::stoll(device->tenant.substr(1));
+    look_at_centre([&](server::Transaction& tx) {
+        for (const RecordId& id : touched) judge_record(tx, tenant, id);
+    });
+}
+
+/// A value leaves the live set only by a write whose author's screen had shown it, and enters it
+/// once.
+void Simulation::judge_record(server::Transaction& tx, std::int64_t tenant, const RecordId& id) {
+    const auto stored = tx.record(tenant_name(tenant), id);
+    for (const std::uint16_t number : oracle_.followed(id)) {
+        const Site site{id, number};
+        const std::set<int> expected = oracle_.live(site);
+        std::set<int> live;
+        std::size_t values = 0;
+        if (stored)
+            if (const auto at = stored->state.fields.find(number); at != stored->state.fields.end())
+                for (const LiveValue& l : at->second.live) {
+                    if (l.dot.writer == kServerWriter) continue;
+                    ++values;
+                    const int which = oracle_.find(l.capture, site, content_hash(l.key, l.value));
+                    expect(which >= 0, "nothing is there that nobody captured",
+                           name_of_record(stored->state) + " field " + std::to_string(number) +
+                               " holds a value nobody captured there");
+                    live.insert(which);
+                    expect(HybridClock::wall_ms(l.stamp) <= newest_server_ms_ + kAheadMsMax,
+                           "no stamp is far ahead of the centre",
+                           "a stamp is " +
+                               std::to_string(HybridClock::wall_ms(l.stamp) - newest_server_ms_) +
+                               " ms ahead of the centre");
+                }
+        expect(values == live.size(), "every effect exactly once",
+               id.text() + " field " + std::to_string(number) + " holds a value twice");
+        for (const int which : expected)
+            expect(live.contains(which), "no value leaves unseen",
+                   "~w" + std::to_string(which) + "~ left " + id.text() + " field " +
+                       std::to_string(number) + " and nobody who saw it wrote over it");
+        for (const int which : live)
+            expect(expected.contains(which), "what was written over leaves",
+                   "~w" + std::to_string(which) + "~ is live in " + id.text() + " field " +
+                       std::to_string(number) + ", though a write that saw it arrived");
+        if (stored && live.size() > 1) {
+            const Field* field = kind_numbered(stored->state.kind)->field(number);
+            if (field && !field->is_keyed()) strike("conflict");
+        }
+    }
+}
+
+/// Every text in the bytes of a reply is one its reader may see.
+void Simulation::judge_sent(server::Transaction& tx, const server::Device& device,
+                            std::string_view archive) {
+    for (const std::string& secret : canaries_)
+        expect(archive.find(secret) == std::string_view::npos, "nobody sees what is not theirs",
+               "a text of the centre is on its way to a device");
+    for (std::size_t at = archive.find("~w"); at != std::string_view::npos;
+         at = archive.find("~w", at + 2)) {
+        const int number = std::atoi(std::string(archive.substr(at + 2, 9)).c_str());
+        if (!oracle_.knows(number)) continue;
+        const Capture& capture = oracle_.at(number);
+        const std::string text = "~w" + std::to_string(number) + "~";
+        expect(tenant_name(capture.tenant) == device.tenant, "nobody sees what is not theirs",
+               text + " of another tenant is on its way");
+        const auto stored = tx.record(device.tenant, capture.site.record);
+        expect(stored && in_reach(device, stored->state.scope), "nobody sees what is not theirs",
+               text + " is on its way to a device that does not reach its scope");
+        const Field* field = kind_numbered(stored->state.kind)->field(capture.site.field);
+        expect(field && field->visible_to(device.role), "nobody sees what is not theirs",
+               text + " is on its way to a role that may not see the field");
+    }
+}
+
+/// No path destroys an unsent capture.
+void Simulation::judge_unsent(Unit& u) {
+    if (u.unsent.empty() || u.doomed) return;
+    std::map<RecordId, std::set<int>> held;  // captures pending, by record
+    const auto pending = [&](const RecordId& id) -> const std::set<int>& {
+        const auto [at, first] = held.try_emplace(id);
+        if (!first) return at->second;
+        const Store::Core::Reading reading(u.store->core());
+        const auto loaded = load(reading.db, id);
+        if (!loaded) return at->second;
+        for (const PendingChange& change : loaded->pending)
+            for (const Write& write : change.writes) {
+                const Site site{id, write.field};
+                for (const Added& add : write.adds)
+                    at->second.insert(
+                        oracle_.find(add.capture, site, content_hash(add.key, add.value)));
+                for (const KnownCapture& folded : write.folded)
+                    at->second.insert(oracle_.find(folded.id, site, folded.hash));
+            }
+        return at->second;
+    };
+    const auto safe = [&](int number) {
+        const Capture& capture = oracle_.at(number);
+        return capture.arrived || capture.gone || pending(capture.site.record).contains(number);
+    };
+    const std::uint64_t failed = u.disk->failed();
+    try {
+        for (auto it = u.unsent.begin(); it != u.unsent.end();) {
+            const Capture& capture = oracle_.at(*it);
+            if (capture.arrived || capture.gone) {
+                it = u.unsent.erase(it);
+                continue;
+            }
+            bool kept = safe(*it);
+            for (const int later : oracle_.at_site(capture.site))
+                kept = kept || (oracle_.at(later).seen.contains(*it) && safe(later));
+            expect(kept, "no unsent work is destroyed",
+                   "~w" + std::to_string(*it) + "~ of " + capture.site.record.text() + " field " +
+                       std::to_string(capture.site.field) +
+                       " is neither on its device nor at the centre");
+            ++it;
+        }
+    } catch (const Error& e) {  // the disk failed while we looked
+        expect(u.disk->crashed() || u.disk->failed() != failed, "no error without a fault",
+               e.what());
+        after_faults(u, failed);
+    }
+}
+
+/// At a checkpoint the device holds what the centre holds for it, to the byte, and nothing else.
+void Simulation::judge_copy(Unit& u) {
+    if (u.doomed) return;
+    const std::uint64_t failed = u.disk->failed();
+    std::vector<std::pair<RecordState, const Kind*>> expected;
+    std::set<RecordId> in_scope;
+    look_at_centre([&](server::Transaction& tx) {
+        expected.clear();
+        in_scope.clear();
+        const auto device = tx.device(u.writer);
+        for (const server::Stream& stream : tx.streams(device->tenant)) {
+            if (!in_reach(*device, stream.scope)) continue;
+            for (auto& stored : tx.changed(device->tenant, stream.scope, 0, 1'000'000)) {
+                const Kind* kind = kind_numbered(stored.state.kind);
+                if (!kind->seen_by.empty() && !kind->seen_by.contains(device->role)) continue;
+                in_scope.insert(stored.state.id);
+                std::erase_if(stored.state.fields, [&](const auto& entry) {
+                    const Field* field = kind->field(entry.first);
+                    return field && !field->visible_to(device->role);
+                });
+                for (auto& [number, field] : stored.state.fields) {
+                    field.known.clear();
+                    for (LiveValue& l : field.live) l.capture = {};
+                }
+                if (u.newer_server) add_unknown_field(stored.state);
+                expected.emplace_back(std::move(stored.state), kind);
+            }
+        }
+    });
+    try {
+        const Store::Core::Reading reading(u.store->core());
+        for (const auto& [state, kind] : expected) {
+            const auto held = load_row(reading.db, *kind, state.id);
+            expect(held.has_value(), "a device holds what is its",
+                   "device " + std::to_string(u.event) + " lacks " + name_of_record(state));
+            expect(held->confirmed == state, "a device holds what the centre holds",
+                   "device " + std::to_string(u.event) + " holds another state of " +
+                       name_of_record(state));
+            expect((held->status & kRowHidden) == 0, "a device holds what is its",
+                   "device " + std::to_string(u.event) + " hides " + name_of_record(state));
+            if (u.newer_server) strike("field of a newer server kept");
+        }
+        for (const Kind* kind : all_kinds()) {
+            auto rows = reading.db.prepare("SELECT id, status FROM " + identifier(kind->name));
+            while (rows.step()) {
+                if (in_scope.contains(rows.id(0))) continue;
+                const std::int64_t status = rows.integer(1);
+                if ((status & kRowHidden) && (status & kRowPending))
+                    strike("customer gone with unsent edits");
+                expect((status & (kRowHidden | kRowPending | kRowDraft)) != 0,
+                       "a device shows only what is its",
+                       "device " + std::to_string(u.event) + " shows a " + kind->name +
+                           " that is not in its scopes");
+            }
+        }
+    } catch (const Error& e) {
+        expect(u.disk->crashed() || u.disk->failed() != failed, "no error without a fault",
+               e.what());
+        after_faults(u, failed);
+    }
+}
+
+/// What is left on a device waits for a person, or for something that does.
+void Simulation::judge_parked(Unit& u) {
+    const Store::Core::Reading reading(u.store->core());
+    std::map<std::int64_t, std::int64_t> states;
+    std::set<std::int64_t> parked, told_later;
+    auto bundles = reading.db.prepare("SELECT id, state, later_run FROM bundle");
+    while (bundles.step()) {
+        const auto state = static_cast<BundleState>(bundles.integer(1));
+        expect(state != BundleState::frozen, "queues drain or park",
+               "a bundle is still on its way when everything rests");
+        if (state != BundleState::queued) parked.insert(bundles.integer(0));
+        if (bundles.integer(2) != 0) told_later.insert(bundles.integer(0));
+        states[bundles.integer(0)] = bundles.integer(1);
+    }
+    auto needs = reading.db.prepare(
+        "SELECT n.bundle, n.needed, EXISTS (SELECT 1 FROM change a JOIN change b ON a.record = "
+        "b.record WHERE a.bundle = n.bundle AND b.bundle = n.needed) OR EXISTS (SELECT 1 FROM "
+        "change WHERE bundle = n.needed AND creates) FROM needs n");
+    std::vector<std::pair<std::int64_t, std::int64_t>> edges;
+    while (needs.step()) {
+        expect(needs.integer(2) != 0, "a poison bundle blocks nobody",
+               "a bundle waits for one it has nothing to do with");
+        edges.emplace_back(needs.integer(0), needs.integer(1));
+    }
+    for (bool more = true; more;) {
+        more = false;
+        for (const auto& [bundle, needed] : edges)
+            if ((parked.contains(needed) || told_later.contains(needed)) &&
+                parked.insert(bundle).second)
+                more = true;
+    }
+    for (const auto& [bundle, state] : states)
+        expect(parked.contains(bundle) || told_later.contains(bundle), "queues drain or park",
+               "a bundle stays on device " + std::to_string(u.event) + " and waits for nothing");
+    if (states.empty())
+        expect(!u.store->overview().unreceived_since, "status is derived",
+               "nothing is left on the device and the status says something is");
+}
+
+/// What a sync says of itself adds up.
+void Simulation::judge_result(Unit& u, const SyncResult& r) {
+    trace(to_json(r));
+    expect(r.sent == r.applied + r.refused + r.later + r.review + r.unanswered,
+           "what a sync says adds up", to_json(r));
+    expect(r.end != SyncEnd::rejected && r.end != SyncEnd::not_authorised &&
+               r.end != SyncEnd::not_enrolled && r.end != SyncEnd::needs_recovery,
+           "a device and its centre understand each other",
+           "device " + std::to_string(u.event) + ": " + std::string(name_of(r.end)) + ": " +
+               r.sentence);
+}
+
+void Simulation::judge_file(Unit& u) {
+    for (const std::string& finding : u.store->check())
+        violated("files are sound", "device " + std::to_string(u.event) + ": " + finding);
+}
+
+/// The centre as a whole, at rest: every state change once, every losing value readable.
+void Simulation::judge_centre() {
+    look_at_centre([&](server::Transaction& tx) {
+        std::map<std::int64_t, std::set<RecordId>> records;
+        for (const auto& [id, tenant] : tenants_) records[tenant].insert(id);
+        for (std::size_t n = 0; n < oracle_.size(); ++n)
+            if (oracle_.knows(static_cast<int>(n)))
+                judge_record(tx, oracle_.at(static_cast<int>(n)).tenant,
+                             oracle_.at(static_cast<int>(n)).site.record);
+        std::set<std::pair<std::int64_t, std::string>> numbers;
+        for (const auto& [tenant, ids] : records)
+            for (const RecordId& id : ids) {
+                const auto stored = tx.record(tenant_name(tenant), id);
+                if (!stored) continue;
+                const Record shown = show(stored->state);
+                if (shown.kind->name == "state_request") {
+                    const auto* verdict = shown.value("verdict").text();
+                    expect(verdict != nullptr, "every request is answered",
+                           "a state request has no verdict");
+                    strike(*verdict == "accepted" ? "state changed" : "state request turned down");
+                }
+                if (const auto* number = shown.value("number").text())
+                    expect(numbers.insert({tenant, *number}).second, "every effect exactly once",
+                           "two records have one human number");
+                if (const auto* version = shown.value("state_version").integer()) {
+                    const auto events = tx.with_subject(tenant_name(tenant), id,
+                                                        kind_named("status_event")->number);
+                    expect(static_cast<std::int64_t>(events.size()) == *version - 1 ||
+                               (events.size() == static_cast<std::size_t>(*version)),
+                           "every effect exactly once",
+                           name_of_record(stored->state) + " is in state version " +
+                               std::to_string(*version) + " after " +
+                               std::to_string(events.size()) + " changes");
+                }
+                std::map<Site, std::set<int>> left;
+                for (const server::HistoryLine& line : tx.history(tenant_name(tenant), id)) {
+                    const Site site{id, line.field};
+                    const int which = oracle_.find(line.value.capture, site,
+                                                   content_hash(line.value.key, line.value.value));
+                    if (which < 0) continue;
+                    expect(left[site].insert(which).second, "every effect exactly once",
+                           "~w" + std::to_string(which) + "~ left twice");
+                }
+                for (const std::uint16_t field : oracle_.followed(id)) {
+                    const Site site{id, field};
+                    const std::set<int> live = oracle_.live(site);
+                    for (const int which : oracle_.at_site(site)) {
+                        const Capture& c = oracle_.at(which);
+                        // What its own author coalesced never came on its own.
+                        const bool was_live = oracle_.under_any_dot(which);
+                        expect(
+                            !c.arrived || live.contains(which) || !was_live ||
+                                left[site].contains(which),
+                            "every losing value is readable",
+                            "~w" + std::to_string(which) + "~ is neither live nor in the history");
+                    }
+                }
+            }
+    });
+    auto db =
+        sqlite::Database::open(folder_.file("server.db"), {.read_only = true, .create = false});
+    auto check = db.prepare("PRAGMA integrity_check");
+    check.step();
+    expect(check.text(0) == "ok", "files are sound", "the centre: " + std::string(check.text(0)));
+}
+
+}  // namespace rapport::sim
