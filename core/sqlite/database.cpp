@@ -3,8 +3,11 @@
 
 #include <sqlite3.h>
 
+#include <filesystem>
+#include <iterator>
 #include <list>
 #include <map>
+#include <new>
 #include <unordered_map>
 
 #include "rapport/error.hpp"
@@ -28,7 +31,9 @@ struct Database::Impl {
     using Kept = Statement::Kept;
 
     sqlite3* db = nullptr;
-    std::list<Kept> kept;                                      // least recently used first
+    sqlite3_stmt* rollback = nullptr;  // ready for when there is no memory to prepare it
+    bool spoilt = false;   // the open transaction, or a part of it, was to be undone and is not yet
+    std::list<Kept> kept;  // least recently used first
     std::unordered_multimap<std::string_view, Kept*> by_text;  // keys live in the statements
     std::size_t idle = 0;
 
@@ -41,12 +46,18 @@ struct Database::Impl {
         return it->second;
     }
     Kept* add(sqlite3_stmt* statement) {
-        const auto at = kept.insert(kept.end(), Kept{statement, false, {}});
-        at->at = at;
-        by_text.emplace(sqlite3_sql(statement), &*at);
-        return &*at;
+        try {
+            kept.emplace_back();
+            by_text.emplace(sqlite3_sql(statement), &kept.back());
+        } catch (const std::bad_alloc&) {
+            if (!kept.empty() && !kept.back().statement) kept.pop_back();
+            sqlite3_finalize(statement);
+            throw;
+        }
+        kept.back() = {statement, false, std::prev(kept.end())};
+        return &kept.back();
     }
-    void give_back(Kept* one) {
+    void give_back(Kept* one) noexcept {
         one->idle = true;
         kept.splice(kept.end(), kept, one->at);
         if (++idle <= kIdleStatementsMax) return;
@@ -67,6 +78,7 @@ struct Database::Impl {
 
     ~Impl() {
         for (const Kept& k : kept) sqlite3_finalize(k.statement);
+        sqlite3_finalize(rollback);
         sqlite3_close_v2(db);
     }
 };
@@ -182,7 +194,9 @@ Database Database::open(const std::string& path, const Options& options) {
                                : options.create  ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
                                                  : SQLITE_OPEN_READWRITE);
     if (int rc = sqlite3_open_v2(path.c_str(), &impl->db, flags, nullptr)) {
-        if (rc == SQLITE_CANTOPEN && (options.read_only || !options.create))
+        std::error_code ignored;
+        if (rc == SQLITE_CANTOPEN && (options.read_only || !options.create) &&
+            !std::filesystem::exists(path, ignored))
             throw Error(ErrorCode::not_found, "there is no file " + path, rc);
         raise(impl->db, rc, "cannot open " + path);
     }
@@ -191,6 +205,9 @@ Database Database::open(const std::string& path, const Options& options) {
     sqlite3_db_config(impl->db, SQLITE_DBCONFIG_DQS_DML, 0, nullptr);
     sqlite3_db_config(impl->db, SQLITE_DBCONFIG_DQS_DDL, 0, nullptr);
     sqlite3_busy_timeout(impl->db, options.busy_timeout_ms);
+    if (int rc = sqlite3_prepare_v3(impl->db, "ROLLBACK", -1, SQLITE_PREPARE_PERSISTENT,
+                                    &impl->rollback, nullptr))
+        raise(impl->db, rc, "cannot prepare a statement");
     Database database(std::move(impl));
     if (!options.read_only && options.wal) database.use_wal();
     database.execute(std::string("PRAGMA synchronous=") + (options.full_sync ? "FULL" : "NORMAL"));
@@ -198,6 +215,14 @@ Database Database::open(const std::string& path, const Options& options) {
     if (options.full_sync) database.execute("PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1");
 #endif
     return database;
+}
+
+void Database::roll_back() noexcept {
+    impl_->spoilt = false;
+    if (!in_transaction()) return;  // SQLite has rolled back on its own after some errors
+    sqlite3_step(impl_->rollback);
+    sqlite3_reset(impl_->rollback);
+    impl_->spoilt = in_transaction();
 }
 
 Statement Database::prepare(std::string_view sql) {
@@ -256,25 +281,27 @@ void Database::checkpoint() { execute("PRAGMA wal_checkpoint(TRUNCATE)"); }
 // ---- Transaction, Savepoint
 
 Transaction::Transaction(Database& database, Kind kind) : database_(database) {
+    if (database_.impl_->spoilt) database_.roll_back();
     database_.prepare(kind == Kind::immediate ? "BEGIN IMMEDIATE" : "BEGIN").run();
     database_.impl_->schema_is_current = false;
 }
 Transaction::~Transaction() {
     if (!open_) return;
     database_.schema_changed();
-    if (!database_.in_transaction()) return;  // SQLite has rolled back on its own after some errors
-    try {
-        database_.prepare("ROLLBACK").run();
-    } catch (const Error&) {  // the connection is broken; closing it rolls back
-    }
+    database_.roll_back();
 }
 void Transaction::commit() {
+    if (database_.impl_->spoilt)
+        throw Error(ErrorCode::storage_failed, "a part of the transaction could not be undone");
     database_.prepare("COMMIT").run();
     database_.impl_->schema_is_current = false;
     open_ = false;
 }
 
-Savepoint::Savepoint(Database& database) : database_(database) {
+Savepoint::Savepoint(Database& database)
+    : database_(database),
+      undo_(database.prepare("ROLLBACK TO s")),
+      release_(database.prepare("RELEASE s")) {
     database_.prepare("SAVEPOINT s").run();
 }
 Savepoint::~Savepoint() {
@@ -282,13 +309,14 @@ Savepoint::~Savepoint() {
     database_.schema_changed();
     if (!database_.in_transaction()) return;
     try {
-        database_.prepare("ROLLBACK TO s").run();
-        database_.prepare("RELEASE s").run();
-    } catch (const Error&) {
+        undo_.run();
+        release_.run();
+    } catch (const std::exception&) {
+        database_.impl_->spoilt = true;
     }
 }
 void Savepoint::release() {
-    database_.prepare("RELEASE s").run();
+    release_.run();
     open_ = false;
 }
 

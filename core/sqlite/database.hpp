@@ -116,11 +116,14 @@ private:
     friend class Transaction;
     friend class Savepoint;
     struct Impl;
+    void roll_back() noexcept;
     explicit Database(std::unique_ptr<Impl> impl);
     std::unique_ptr<Impl> impl_;
 };
 
-/// BEGIN on construction, ROLLBACK on destruction unless committed.  Confined.
+/// BEGIN on construction, ROLLBACK on destruction unless committed. A rollback, of the whole or of
+/// a savepoint in it, that finds no memory or no disk is made up for: such a transaction cannot be
+/// committed, and the next one begins with it.  Confined.
 class Transaction {
 public:
     enum class Kind { deferred, immediate };
@@ -146,6 +149,7 @@ public:
 
 private:
     Database& database_;
+    Statement undo_, release_;  // ready before they are needed: undoing must not fail
     bool open_ = true;
 };
 

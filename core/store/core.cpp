@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <new>
 
 #include "store/pending.hpp"
 #include "store/schema.hpp"
@@ -85,6 +86,7 @@ void Observers::notify(const Changes& changes) {
 
 Store::Core::Core(const std::string& path, const Store::Options& options)
     : path_(path), environment_(options.environment ? *options.environment : system_environment()) {
+    readers_.reserve(kIdleReadersMax);  // giving one back needs no memory
     if (!options.read_only) {
         open_for_writing(options);
         return;
@@ -192,13 +194,9 @@ void Store::Core::Writing::commit() {
     const Stamp last = core_.clock_.last();
     if (last != core_.stored_clock_ && last != in_queue_)
         set_meta(db, "clock", static_cast<std::int64_t>(last));
-    if (core_.captures_ != core_.stored_captures_) {
-        set_meta(db, "captures", static_cast<std::int64_t>(core_.captures_));
-        core_.stored_captures_ = core_.captures_;
-    }
-    transaction_.commit();
-    core_.stored_clock_ = last;
-    lock_.unlock();
+    const std::uint64_t captures = core_.captures_;
+    if (captures != core_.stored_captures_)
+        set_meta(db, "captures", static_cast<std::int64_t>(captures));
     Changes changes;
     for (auto& [number, of] : changes_) {
         std::sort(of.ids.begin(), of.ids.end());
@@ -206,7 +204,15 @@ void Store::Core::Writing::commit() {
         changes.kinds.push_back(std::move(of));
     }
     changes_.clear();
-    if (!changes.kinds.empty()) core_.observers_->notify(changes);
+    transaction_.commit();
+    core_.stored_clock_ = last;
+    core_.stored_captures_ = captures;
+    lock_.unlock();
+    // The change has been made: who cannot be told for want of memory must not undo the success.
+    try {
+        if (!changes.kinds.empty()) core_.observers_->notify(changes);
+    } catch (const std::bad_alloc&) {
+    }
 }
 
 Store::Core::Reading::Reading(const Core& core, std::unique_ptr<sqlite::Database> database)

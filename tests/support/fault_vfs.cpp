@@ -170,6 +170,14 @@ namespace {
 
 // ---- the shim
 
+thread_local int calls_into_shim = 0;
+struct InShim {
+    InShim() { ++calls_into_shim; }
+    InShim(const InShim&) = delete;
+    InShim& operator=(const InShim&) = delete;
+    ~InShim() { --calls_into_shim; }
+};
+
 sqlite3_vfs* under = nullptr;  // the default VFS before the first Disk
 
 std::mutex disks_mutex;
@@ -187,7 +195,7 @@ struct File {
     sqlite3_file base;
     std::shared_ptr<Disk::State> disk;  // null: none of ours
     std::string path;
-    bool names_with_sync = false;  // SQLite syncs the folder with the first sync of a new log
+    bool names_with_sync = false;  // SQLite syncs the folder with the first sync of a log it opened
 };
 constexpr std::size_t kFileBytes = (sizeof(File) + alignof(std::max_align_t) - 1) /
                                    alignof(std::max_align_t) * alignof(std::max_align_t);
@@ -215,6 +223,7 @@ int note_before(sqlite3_file* file, Entry& entry, std::int64_t from, std::int64_
 }
 
 int close_file(sqlite3_file* file) {
+    const InShim in_shim;
     File& f = ours(file);
     const int rc = theirs(file)->pMethods->xClose(theirs(file));
     if (f.disk) {
@@ -226,6 +235,7 @@ int close_file(sqlite3_file* file) {
 }
 
 int read_bytes(sqlite3_file* file, void* into, int count, sqlite3_int64 at) {
+    const InShim in_shim;
     File& f = ours(file);
     if (f.disk) {
         const std::lock_guard lock(f.disk->mutex);
@@ -235,6 +245,7 @@ int read_bytes(sqlite3_file* file, void* into, int count, sqlite3_int64 at) {
 }
 
 int write_bytes(sqlite3_file* file, const void* from, int count, sqlite3_int64 at) {
+    const InShim in_shim;
     File& f = ours(file);
     sqlite3_file* t = theirs(file);
     if (!f.disk) return t->pMethods->xWrite(t, from, count, at);
@@ -253,6 +264,7 @@ int write_bytes(sqlite3_file* file, const void* from, int count, sqlite3_int64 a
 }
 
 int truncate_file(sqlite3_file* file, sqlite3_int64 size) {
+    const InShim in_shim;
     File& f = ours(file);
     sqlite3_file* t = theirs(file);
     if (!f.disk) return t->pMethods->xTruncate(t, size);
@@ -267,6 +279,7 @@ int truncate_file(sqlite3_file* file, sqlite3_int64 size) {
 }
 
 int sync_file(sqlite3_file* file, int flags) {
+    const InShim in_shim;
     File& f = ours(file);
     if (!f.disk) return theirs(file)->pMethods->xSync(theirs(file), flags);
     const std::lock_guard lock(f.disk->mutex);
@@ -356,6 +369,7 @@ constexpr sqlite3_io_methods kMethods{2,
                                       nullptr};
 
 int open_file(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int* out_flags) {
+    const InShim in_shim;
     file->pMethods = nullptr;
     const auto disk = disk_of(name);
     std::unique_lock<std::mutex> lock;
@@ -391,12 +405,14 @@ int open_file(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int
         return SQLITE_CANTOPEN;
     }
     File* f = new (file) File{{&kMethods}, disk, name ? name : "", false};
-    f->names_with_sync = creates && (flags & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL));
+    f->names_with_sync =
+        (flags & SQLITE_OPEN_CREATE) && (flags & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL));
     if (disk) ++disk->open;
     return SQLITE_OK;
 }
 
 int delete_file(sqlite3_vfs*, const char* name, int sync_folder) {
+    const InShim in_shim;
     const auto disk = disk_of(name);
     if (!disk) return under->xDelete(under, name, sync_folder);
     const std::lock_guard lock(disk->mutex);
@@ -419,6 +435,7 @@ int delete_file(sqlite3_vfs*, const char* name, int sync_folder) {
 }
 
 int access_file(sqlite3_vfs*, const char* name, int flags, int* result) {
+    const InShim in_shim;
     if (const auto disk = disk_of(name)) {
         const std::lock_guard lock(disk->mutex);
         if (disk->crashed || disk->struck(false)) return SQLITE_IOERR_ACCESS;
@@ -451,6 +468,8 @@ void register_shim() {
 }
 
 }  // namespace
+
+bool shim_at_work() { return calls_into_shim > 0; }
 
 // ---- Disk
 

@@ -77,4 +77,8 @@ private:
     std::shared_ptr<State> state_;
 };
 
+/// Is this thread inside the shim? Whoever refuses memory spares it: it is no part of what is
+/// tested.
+bool shim_at_work();
+
 }  // namespace rapport::test
