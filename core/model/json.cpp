@@ -2,6 +2,7 @@
 #include "model/json.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -545,8 +546,12 @@ ImportLine parse_import_line(std::string_view json, const ResolveReference& reso
         return line;
     }
     const auto event = tree.find("event");
-    line.no_record = (event != tree.end() && *event == "departed") ||
-                     (tree.size() == 1 && tree.contains("cursor"));
+    constexpr std::array kNoRecords{"departed", "erased",  "superseded", "held",
+                                    "review",   "refused", "kept_back"};
+    line.no_record =
+        (event != tree.end() && std::any_of(kNoRecords.begin(), kNoRecords.end(),
+                                            [&](const char* name) { return *event == name; })) ||
+        (tree.size() == 1 && tree.contains("cursor"));
     if (line.no_record) return line;
     const auto text_of = [&](const char* name, Format format, const char* form) -> std::string {
         const auto it = tree.find(name);

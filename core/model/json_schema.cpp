@@ -142,7 +142,9 @@ std::string json_schema(const std::vector<const Kind*>& kinds) {
         return schema;
     }();
     Json record = object_of(
-        {{"event", {{"enum", {"created", "changed"}}}},
+        {{"event",
+          {{"enum",
+            {"created", "changed", "superseded", "held", "review", "refused", "kept_back"}}}},
          {"bundle", {{"type", "string"}}},
          {"author", {{"type", "string"}}},
          {"received_at", reference_to("time")},
@@ -165,22 +167,32 @@ std::string json_schema(const std::vector<const Kind*>& kinds) {
                                       {"to", to},
                                       {"move", {{"type", "integer"}, {"minimum", 1}}}},
                                      {"event", "kind", "id", "from", "to", "move"});
+    const Json erasure = object_of({{"event", {{"const", "erased"}}},
+                                    {"received_at", reference_to("time")},
+                                    {"kind", {{"enum", names}}},
+                                    {"id", reference_to("id")},
+                                    {"order", {{"type", "integer"}, {"minimum", 1}}}},
+                                   {"event", "kind", "id", "order"});
     const Json cursor = object_of({{"cursor", {{"type", "string"}}}}, {"cursor"});
-    const Json is_departure{{"properties", {{"event", {{"const", "departed"}}}}},
-                            {"required", {"event"}}};
-    const Json otherwise{{"if", {{"required", {"cursor"}}}},
-                         {"then", reference_to("cursor")},
-                         {"else", reference_to("record")}};
+    const auto is_event = [](const char* name) {
+        return Json{{"properties", {{"event", {{"const", name}}}}}, {"required", {"event"}}};
+    };
+    const Json no_event{{"if", {{"required", {"cursor"}}}},
+                        {"then", reference_to("cursor")},
+                        {"else", reference_to("record")}};
+    const Json otherwise{
+        {"if", is_event("erased")}, {"then", reference_to("erasure")}, {"else", no_event}};
     const Json head{{"$schema", "https://json-schema.org/draft/2020-12/schema"},
                     {"title", "Lines of the feed and of exports, schema version " +
                                   std::to_string(kSchemaVersion)},
                     {"type", "object"},
-                    {"if", is_departure},
+                    {"if", is_event("departed")},
                     {"then", reference_to("departure")},
                     {"else", otherwise}};
     const Json common{{"id", matching(kUuid)},     {"time", time_schema},
                       {"scope", matching(kScope)}, {"cursor", cursor},
-                      {"departure", departure},    {"record", record}};
+                      {"departure", departure},    {"erasure", erasure},
+                      {"record", record}};
     return "{\n" + members(head, "  ") + ",\n  \"$defs\": {\n" + members(common, "    ") +
            definitions + "\n  }\n}\n";
 }

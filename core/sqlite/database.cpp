@@ -32,8 +32,9 @@ struct Database::Impl {
 
     sqlite3* db = nullptr;
     sqlite3_stmt* rollback = nullptr;  // ready for when there is no memory to prepare it
-    bool spoilt = false;   // the open transaction, or a part of it, was to be undone and is not yet
-    std::list<Kept> kept;  // least recently used first
+    bool spoilt = false;  // the open transaction, or a part of it, was to be undone and is not yet
+    int busy_timeout_ms = 0;
+    std::list<Kept> kept;                                      // least recently used first
     std::unordered_multimap<std::string_view, Kept*> by_text;  // keys live in the statements
     std::size_t idle = 0;
 
@@ -205,6 +206,7 @@ Database Database::open(const std::string& path, const Options& options) {
     sqlite3_db_config(impl->db, SQLITE_DBCONFIG_DQS_DML, 0, nullptr);
     sqlite3_db_config(impl->db, SQLITE_DBCONFIG_DQS_DDL, 0, nullptr);
     sqlite3_busy_timeout(impl->db, options.busy_timeout_ms);
+    impl->busy_timeout_ms = options.busy_timeout_ms;
     if (int rc = sqlite3_prepare_v3(impl->db, "ROLLBACK", -1, SQLITE_PREPARE_PERSISTENT,
                                     &impl->rollback, nullptr))
         raise(impl->db, rc, "cannot prepare a statement");
@@ -277,6 +279,17 @@ void Database::backup_to(const std::string& path) {
 }
 
 void Database::checkpoint() { execute("PRAGMA wal_checkpoint(TRUNCATE)"); }
+
+// secure_delete alone is not enough: a page that was split keeps copies of the cells that left it.
+void Database::vacuum() { execute("VACUUM"); }
+
+bool Database::truncate_log() {
+    sqlite3_busy_timeout(impl_->db, 0);  // whoever writes waits meanwhile
+    auto checkpoint = prepare("PRAGMA wal_checkpoint(TRUNCATE)");
+    const bool emptied = checkpoint.step() && checkpoint.integer(0) == 0;
+    sqlite3_busy_timeout(impl_->db, impl_->busy_timeout_ms);
+    return emptied;
+}
 
 // ---- Transaction, Savepoint
 

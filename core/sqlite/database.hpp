@@ -110,6 +110,12 @@ public:
     /// A consistent copy through SQLite's backup API.
     void backup_to(const std::string& path);
     void checkpoint();
+    /// Writes the file anew, so that no page holds a byte of what was removed. Outside of
+    /// transactions.
+    void vacuum();
+    /// Empties the log without waiting. False: a reader is in the way, and old pages are still in
+    /// it.
+    bool truncate_log();
 
 private:
     friend class Statement;

@@ -171,6 +171,12 @@ void Store::Core::give_back(std::unique_ptr<sqlite::Database> reader) const {
     if (readers_.size() < kIdleReadersMax) readers_.push_back(std::move(reader));
 }
 
+bool Store::Core::scrub() {
+    const std::lock_guard lock(writer_mutex_);
+    writable(writer_.get()).vacuum();
+    return writer_->truncate_log();
+}
+
 // ---- Writing, Reading
 
 Store::Core::Writing::Writing(Core& core) : Writing(core, std::unique_lock(core.writer_mutex_)) {}

@@ -90,6 +90,10 @@ public:
         std::optional<sqlite::Transaction> snapshot_;
     };
 
+    /// Leaves no byte of what was removed, in free pages or the log. False: a reader is in the way
+    /// of the log. Not while Writing.
+    bool scrub();
+
     Environment& environment() const { return environment_; }
     bool read_only() const { return !writer_; }
     Instant now() const { return environment_.now(); }

@@ -9,6 +9,7 @@
 #include "model/home.hpp"
 #include "store/apply.hpp"
 #include "store/core.hpp"
+#include "store/erasure.hpp"
 #include "store/identity.hpp"
 #include "store/pending.hpp"
 #include "store/recovery.hpp"
@@ -436,6 +437,7 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     if (asked_ms_)
         learn_server_time(store_.core(), writing, incoming.server_time_ms,
                           store_.core().elapsed_ms() - *asked_ms_);
+    take_orders(writing, incoming.erasures);
     writing.commit();
     return settled;
 }
@@ -484,6 +486,28 @@ void Replica::note_declined() {
 bool Replica::declined() const {
     const Store::Core::Reading reading(store_.core());
     return meta_integer(reading.db, "declined").has_value();
+}
+
+ErasureOrder Replica::order_done() const {
+    const Store::Core::Reading reading(store_.core());
+    return rapport::order_done(reading.db);
+}
+
+std::vector<ErasureOrder> Replica::orders_after(std::uint64_t number, std::size_t limit) const {
+    const Store::Core::Reading reading(store_.core());
+    return rapport::orders_after(reading.db, number, limit);
+}
+
+bool Replica::scrub() {
+    {
+        const Store::Core::Reading reading(store_.core());
+        if (!scrub_due(reading.db)) return true;
+    }
+    if (!store_.core().scrub()) return false;
+    Store::Core::Writing writing(store_.core());
+    note_scrubbed(writing.db);
+    writing.commit();
+    return true;
 }
 
 Limits Replica::limits() const {

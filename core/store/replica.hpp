@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/bundle.hpp"
+#include "model/erasure.hpp"
 #include "model/limits.hpp"
 #include "model/state.hpp"
 #include "rapport/store.hpp"
@@ -106,8 +107,9 @@ struct Incoming {
     bool renewal = false;     ///< confirmed rows that do not come until the checkpoint go
     std::vector<std::string> incomplete;  ///< download: the scopes it is of
     std::int64_t server_time_ms = 0;
-    std::vector<std::string> scopes;  ///< the device's scopes if they changed; else empty
-    std::optional<Limits> limits;     ///< if they changed
+    std::vector<std::string> scopes;     ///< the device's scopes if they changed; else empty
+    std::optional<Limits> limits;        ///< if they changed
+    std::vector<ErasureOrder> erasures;  ///< that this file does not have
 };
 
 /// What settling a reply did, counted in bundles and records.
@@ -172,6 +174,14 @@ public:
     /// The server gives this file no further writer; a person has to enrol it anew.
     void note_declined();
     bool declined() const;
+
+    /// The highest erasure order this file has carried out to the last free page; number 0: none.
+    ErasureOrder order_done() const;
+    /// Orders above a number, for a server that has lost them.
+    std::vector<ErasureOrder> orders_after(std::uint64_t number, std::size_t limit) const;
+    /// Cleans free pages and log of what the orders taken up have removed; at most one writing of
+    /// the whole file. False: a reader is in the way, try again later.
+    bool scrub();
 
     Limits limits() const;
 

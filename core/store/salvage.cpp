@@ -11,6 +11,7 @@
 #include "rapport/environment.hpp"
 #include "sqlite/wreck.hpp"
 #include "store/doctor.hpp"
+#include "store/erasure.hpp"
 #include "store/identity.hpp"
 #include "store/pending.hpp"
 #include "store/schema.hpp"
@@ -25,10 +26,10 @@ using sqlite::RawValue;
 // is like another; what the others hold can be derived, or is only of use as a whole.
 constexpr std::array<std::string_view, 5> kKnownByShape{"meta", "bundle", "change", "author",
                                                         "external_id"};
-constexpr std::array<std::string_view, 17> kMetaKeys{
+constexpr std::array<std::string_view, 18> kMetaKeys{
     "file",     "rep",      "clock",    "identity",  "enrolment_secret", "next_secret",
     "limits",   "counter",  "run",      "last_sync", "server_offset_ms", "stamps_final",
-    "captures", "recovery", "declined", "parent",    "renewal"};
+    "captures", "recovery", "declined", "parent",    "renewal",          "erasures_done"};
 
 // What the server never hears of.
 constexpr std::array<std::string_view, 3> kOursAlone{"draft_text", "author", "external_id"};
@@ -100,6 +101,7 @@ public:
         if (rows == 0) throw Error(ErrorCode::storage_damaged, "nothing in the file can be read");
         mend();
         settle_conversation();
+        erase_again(db_);  // rows may have come from free pages
         transaction.commit();
         for (const std::string& finding : diagnose(db_).findings) remark(finding);
         for (Target& target : targets_) salvage_.tables.push_back(std::move(target.report));

@@ -82,6 +82,10 @@ constexpr std::array kBookkeeping{
     "record BLOB NOT NULL, field TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY(record, field))"
     "WITHOUT ROWID, STRICT",
 
+    "CREATE TABLE IF NOT EXISTS erasure("
+    "number INTEGER PRIMARY KEY, kind INTEGER NOT NULL, subject BLOB NOT NULL, issued_at INTEGER "
+    "NOT NULL, seal INTEGER NOT NULL, claim INTEGER NOT NULL) STRICT",
+
     "CREATE TABLE IF NOT EXISTS author(writer INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT",
 
     "CREATE TABLE IF NOT EXISTS external_id("

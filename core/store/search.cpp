@@ -467,6 +467,15 @@ bool index_step(Store::Core::Writing& writing) {
     return index_is_behind(db);
 }
 
+void clean_index(sqlite::Database& db) {
+    if (!meta(db, "search")) return;
+    if (!index_is_ours(db)) return make_index(db);
+    while (settle_marks(db, kRowsPerStep) > 0) {
+    }
+    // Words that no record has any more leave when all segments become one.
+    db.execute("INSERT INTO search(search) VALUES('optimize')");
+}
+
 bool index_is_behind(sqlite::Database& db) {
     const bool ours = index_is_ours(db);
     if (ours && db.prepare("SELECT 1 FROM search_mark LIMIT 1").step()) return true;

@@ -21,6 +21,8 @@ def page(cursor):
 
 def take(line):
     state = line.get("fields", {}).get("state")
+    if line["event"] == "erased":  # its own line, without the person, follows; a reader that keeps history must take it out there
+        return
     if line["event"] == "departed":  # where it went, its own line says, which follows
         db.execute("DELETE FROM record WHERE id = ? AND scope = ?", (line["id"], line["from"]))
     elif state in ("withdrawn", "merged"):

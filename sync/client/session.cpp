@@ -10,6 +10,7 @@ namespace {
 
 // More than one comes of late copies of requests, which a restored server takes for new ones.
 constexpr int kMismatchesMax = 8;
+constexpr std::size_t kOrdersHandedMax = 500;
 
 protocol::Entry wire(const EntryRef& e) { return {e.id, e.tag}; }
 
@@ -29,6 +30,7 @@ Incoming incoming_of(protocol::Reply&& reply) {
     in.server_time_ms = reply.server_time_ms;
     in.scopes = std::move(reply.scopes);
     in.limits = reply.limits;
+    in.erasures = std::move(reply.erasures);
     in.records.reserve(reply.records.size());
     for (std::string& bytes : reply.records)
         in.records.push_back(IncomingRecord::from(std::move(bytes)));
@@ -75,12 +77,16 @@ std::string Session::next_request() {
     for (auto& [writer, name] : out.authors) request.authors.push_back({writer, std::move(name)});
     request.witnessed = std::move(out.witnessed);
     request.touched = std::move(out.touched);
+    const ErasureOrder done = replica_.order_done();
+    request.erasures = done.number;
+    request.erasures_claim = done.claim;
+    if (orders_known_) request.handed = replica_.orders_after(*orders_known_, kOrdersHandedMax);
     return encode(request);
 }
 
 Session::Step Session::take_reply(std::string_view archive) {
     auto reply = decode<protocol::Reply>(archive);
-    if (reply.outcome > protocol::Outcome::declined)
+    if (reply.outcome > protocol::Outcome::erasures_wanted)
         throw Error(ErrorCode::protocol_violated, "a reply with an unknown outcome");
     Step step;
     if (!replica_.in_flight(reply.next)) return step;
@@ -99,6 +105,15 @@ Session::Step Session::take_reply(std::string_view archive) {
         }
         return step;
     }
+    if (reply.outcome == protocol::Outcome::erasures_wanted) {
+        if (orders_known_ == reply.erasures_known)
+            throw Error(ErrorCode::protocol_violated,
+                        "the server asks again for erasure orders it was handed");
+        orders_known_ = reply.erasures_known;
+        step.counted = true;
+        return step;
+    }
+    orders_known_.reset();
     Incoming in = incoming_of(std::move(reply));
     const bool checkpoint = in.checkpoint;
     step.page_records = in.records.size();
@@ -109,7 +124,11 @@ Session::Step Session::take_reply(std::string_view archive) {
     if (in.checkpoint)
         while (replica_.tidy()) {
         }
-    step.done = checkpoint && replica_.sendable(1) == 0;
+    // What was carried out is acknowledged at once, by one more request.
+    const std::uint64_t done_before = checkpoint ? replica_.order_done().number : 0;
+    const bool acknowledges =
+        checkpoint && replica_.scrub() && replica_.order_done().number != done_before;
+    step.done = checkpoint && !acknowledges && replica_.sendable(1) == 0;
     return step;
 }
 

@@ -44,7 +44,8 @@ public:
 
 private:
     Replica replica_;
-    int mismatches_ = 0;  // in this run
+    int mismatches_ = 0;                         // in this run
+    std::optional<std::uint64_t> orders_known_;  ///< by a server that asked for those after it
 };
 
 }  // namespace rapport

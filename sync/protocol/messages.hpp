@@ -8,6 +8,7 @@
 
 #include "model/archive.hpp"
 #include "model/bundle.hpp"
+#include "model/erasure.hpp"
 #include "model/limits.hpp"
 #include "rapport/refusal.hpp"
 
@@ -59,6 +60,10 @@ struct Request {
     std::uint64_t next = 0;  ///< this sync
     std::uint32_t limits_version = 0;
     std::vector<std::string> bundles;
+    // Only once the device has carried out an erasure order:
+    std::uint64_t erasures = 0;        ///< the highest; 0: none
+    std::uint64_t erasures_claim = 0;  ///< of that one
+    std::vector<ErasureOrder> handed;  ///< those the server asked for
     // Only when kind is not normal:
     Entry basis;                         ///< recover: the centre's newest entry
     std::string cursor;                  ///< recover, fork: where the pull continues
@@ -75,12 +80,18 @@ struct Request {
 
     template <class A>
     void serialize(A& a) {
-        a(version, kind, writer, last, next, limits_version, bundles);
+        auto head = static_cast<std::uint8_t>(kind | (erasures != 0 ? kNamesErasures : 0));
+        a(version, head, writer, last, next, limits_version, bundles);
+        kind = static_cast<std::uint8_t>(head & ~kNamesErasures);
+        if ((head & kNamesErasures) != 0) a(erasures, erasures_claim, handed);
         if (kind != kNormal)
             a(basis, cursor, receipt, parent, credential, file, more, sent, authors, witnessed,
               touched, refetch);
     }
     friend bool operator==(const Request&, const Request&) = default;
+
+private:
+    static constexpr int kNamesErasures = 4;
 };
 
 struct BundleVerdict {
@@ -120,6 +131,7 @@ enum class Outcome : std::uint8_t {
     mismatch = 1,  ///< the entries do not meet; nothing was changed; `entries` is the server's list
     fork = 2,      ///< another file sends under this writer; go on as a fork
     declined = 3,  ///< no further fork of this credential; the file must be enrolled anew
+    erasures_wanted = 4,  ///< the server lacks orders the device has; nothing was changed
 };
 
 struct Reply {
@@ -144,21 +156,29 @@ struct Reply {
     std::vector<std::string>
         scopes;                    ///< when an entry is left and they may have changed; else empty
     std::optional<Limits> limits;  ///< when the request named another version
+    std::vector<ErasureOrder> erasures;  ///< orders the device has not named, in their order
+    // erasures_wanted:
+    std::uint64_t erasures_known = 0;  ///< the server's highest
     // mismatch:
     std::vector<Entry> entries;
 
     template <class A>
     void serialize(A& a) {
         a(outcome, next, server_time_ms);
+        if (outcome == Outcome::erasures_wanted) {
+            a(erasures_known);
+            return;
+        }
         if (outcome != Outcome::ok) {
             a(entries);
             return;
         }
         auto page = static_cast<std::uint8_t>(
             (checkpoint ? kCheckpoint : 0) | (download ? kDownload : 0) | (renewal ? kRenewal : 0) |
-            (checksums.empty() ? 0 : kChecksums) | (revoked ? kRevoked : 0));
+            (checksums.empty() ? 0 : kChecksums) | (revoked ? kRevoked : 0) |
+            (erasures.empty() ? 0 : kErasures));
         a(tag, cursor, receipt, page);
-        if (page > (kCheckpoint | kDownload | kRenewal | kChecksums | kRevoked))
+        if (page > (kCheckpoint | kDownload | kRenewal | kChecksums | kRevoked | kErasures))
             throw Error(ErrorCode::protocol_violated, "a page of an unknown kind");
         checkpoint = (page & kCheckpoint) != 0;
         download = (page & kDownload) != 0;
@@ -167,12 +187,13 @@ struct Reply {
         if (download) a(incomplete);
         if (page & kChecksums) a(checksums);
         a(verdicts, records, departures, not_yours, authors, scopes, limits);
+        if ((page & kErasures) != 0) a(erasures);
     }
     friend bool operator==(const Reply&, const Reply&) = default;
 
 private:
     static constexpr int kCheckpoint = 1, kDownload = 2, kRenewal = 4, kChecksums = 8,
-                         kRevoked = 16;
+                         kRevoked = 16, kErasures = 32;
 };
 
 /// What an archive is of, for laying what is alike in it side by side.

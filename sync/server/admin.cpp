@@ -22,12 +22,14 @@
 #include "model/validation.hpp"
 #include "protocol/messages.hpp"
 #include "rapport/error.hpp"
-#include "rapport/kinds/customer.hpp"
+#include "rapport/kinds/contact.hpp"
 #include "rapport/kinds/loop_task.hpp"
 #include "server/admission.hpp"
 #include "server/auth/access.hpp"
+#include "server/erasure.hpp"
 #include "server/feed.hpp"
 #include "server/scopes.hpp"
+#include "server/subject_export.hpp"
 
 namespace rapport::server::admin {
 
@@ -237,15 +239,16 @@ int revoke_device(const Host& host, const Members& in, Answer& out) {
 bool stopping(const Host& host) { return host.stopping != nullptr && host.stopping->load(); }
 
 /// By its id, or `@system:id` as another system calls it.
-std::optional<RecordId> customer_called(const Host& host, const std::string& tenant,
-                                        const std::string& name) {
+std::optional<RecordId> record_called(const Host& host, const std::string& tenant, const Kind& kind,
+                                      const std::string& name) {
     if (const auto id = RecordId::parse(name)) return id;
     const std::size_t colon = name.find(':');
     if (name.empty() || name.front() != '@' || colon == std::string::npos)
-        throw Error(ErrorCode::invalid_argument,
-                    "a customer is named by its id, or as @erp:10023 by that of another system");
-    return host.storage.begin_read()->by_external_id(
-        tenant, kind_of<Customer>().number, name.substr(1, colon - 1), name.substr(colon + 1));
+        throw Error(
+            ErrorCode::invalid_argument,
+            "a " + kind.name + " is named by its id, or as @erp:10023 by that of another system");
+    return host.storage.begin_read()->by_external_id(tenant, kind.number, name.substr(1, colon - 1),
+                                                     name.substr(colon + 1));
 }
 
 int hand_over(const Host& host, const Members& in, Answer& out) {
@@ -258,7 +261,7 @@ int hand_over(const Host& host, const Members& in, Answer& out) {
         throw Error(ErrorCode::invalid_argument,
                     "name either a customer or the territory it is from");
     if (!customer.empty()) {
-        const auto id = customer_called(host, tenant, customer);
+        const auto id = record_called(host, tenant, kind_of<Customer>(), customer);
         if (!id) {
             out.complain("There is no customer " + customer + ".");
             return 1;
@@ -863,6 +866,134 @@ int dismiss_recovery(const Host& host, const Members& in, Answer& out) {
     return 0;
 }
 
+// ---- privacy
+
+struct Subject {
+    const Kind* kind;
+    std::string name;
+    RecordId id;
+};
+
+/// Those a command names; complains of those that are not there.
+std::vector<Subject> subjects_called(const Host& host, const Members& in, Answer& out) {
+    const std::string tenant = in.text_or("tenant", kDefaultTenant);
+    std::vector<Subject> subjects;
+    const auto add = [&](const Kind& kind, const std::string& name) {
+        const auto id = record_called(host, tenant, kind, name);
+        const auto stored = id ? host.storage.begin_read()->record(tenant, *id) : std::nullopt;
+        if (stored && stored->state.kind == kind.number)
+            subjects.push_back({&kind, name, *id});
+        else
+            out.complain("There is no " + kind.name + " " + name + ".");
+    };
+    for (const std::string& name : in.texts("contacts")) add(kind_of<Contact>(), name);
+    for (const std::string& name : in.texts("customers")) add(kind_of<Customer>(), name);
+    if (in.texts("contacts").empty() && in.texts("customers").empty())
+        throw Error(ErrorCode::invalid_argument, "name a contact or a customer");
+    return subjects;
+}
+
+int erase_subjects(const Host& host, const Members& in, Answer& out) {
+    const std::string tenant = in.text_or("tenant", kDefaultTenant);
+    const bool hold_texts = in.flag("hold_texts");
+    const auto subjects = subjects_called(host, in, out);
+    const bool all = subjects.size() == in.texts("contacts").size() + in.texts("customers").size();
+    if (!all) return 1;  // an order cannot be taken back, so a misspelt one stops the others
+    bool clean = true;
+    for (const Subject& subject : subjects) {
+        std::optional<Erased> erased;
+        host.with_engine(
+            [&](Engine& engine) { erased = engine.erase(tenant, subject.id, hold_texts); });
+        if (!erased) throw Error(ErrorCode::conflict, "the record has just become another");
+        out.say("Order " + std::to_string(erased->number) + ": " + subject.kind->name + " " +
+                subject.id.text() + " erased in " + std::to_string(erased->records) +
+                " records and " + std::to_string(erased->bundles) + " stored bundles, " +
+                std::to_string(erased->held) + " texts held.");
+    }
+    host.with_engine([&](Engine& engine) { clean = engine.scrub(); });
+    if (host.views != nullptr && std::filesystem::exists(host.views->folder()))
+        while (!stopping(host) && host.views->step()) {
+        }
+    if (!clean)
+        out.say("Somebody reads the database: its log is emptied as soon as they are done.");
+    out.say("Devices erase with their next sync; `rapportd erasures` shows which have.");
+    return 0;
+}
+
+int list_erasures(const Host& host, const Members& in, Answer& out) {
+    const std::string tenant = in.text_or("tenant", kDefaultTenant);
+    out.columns({"order", "kind", "id", "issued_at", "carried_out", "devices", "missing"});
+    const auto snapshot = host.storage.begin_read();
+    std::vector<Device> devices = snapshot->devices();
+    std::erase_if(devices, [&](const Device& device) {
+        return device.tenant != tenant || device.revoked || device.last_seen_ms == 0 ||
+               device.credential_hash.empty();
+    });
+    std::vector<std::uint64_t> done;
+    for (const Device& device : devices) done.push_back(erasures_done_by(*snapshot, device.writer));
+    for (const StoredErasure& erasure : snapshot->erasures(tenant)) {
+        std::vector<std::string> missing;
+        for (std::size_t i = 0; i < devices.size(); ++i)
+            if (done[i] < erasure.order.number)
+                missing.push_back(devices[i].rep + " (" + std::to_string(devices[i].writer) + ")");
+        const Kind* kind = kind_numbered(erasure.order.kind);
+        out.row({erasure.order.number, kind ? kind->name : "", erasure.order.subject.text(),
+                 time_text(erasure.order.issued_at_ms), devices.size() - missing.size(),
+                 devices.size(), joined(missing, ", ")});
+    }
+    return 0;
+}
+
+int list_held(const Host& host, const Members& in, Answer& out) {
+    out.columns({"id", "kind", "author", "received_at", "field", "text"});
+    for (const HeldText& held :
+         host.storage.begin_read()->held_texts(in.text_or("tenant", kDefaultTenant), RecordId{})) {
+        const Kind* kind = kind_numbered(held.kind);
+        const Field* field = kind ? kind->field(held.write.field) : nullptr;
+        for (const Added& add : held.write.adds)
+            out.row({held.record.text(), kind ? kind->name : "", held.author,
+                     time_text(held.received_at_ms), field ? field->name : "",
+                     field ? content_to_json(*field, {{add.key, add.value}}) : ""});
+    }
+    return 0;
+}
+
+int decide_held(const Host& host, const Members& in, Answer& out, bool release) {
+    const std::string name = in.text("record");
+    const auto id = RecordId::parse(name);
+    bool found = false;
+    if (id)
+        host.with_engine([&](Engine& engine) {
+            found = engine.decide_held(in.text_or("tenant", kDefaultTenant), *id, release);
+            engine.scrub();
+        });
+    if (!found) {
+        out.complain("Nothing is held of a record " + name + "; `rapportd held list` shows it.");
+        return 1;
+    }
+    out.say(release ? "The words of " + name + " are shown again."
+                    : "The words of " + name + " are erased.");
+    return 0;
+}
+int release_held(const Host& host, const Members& in, Answer& out) {
+    return decide_held(host, in, out, true);
+}
+int erase_held(const Host& host, const Members& in, Answer& out) {
+    return decide_held(host, in, out, false);
+}
+
+int export_subjects(const Host& host, const Members& in, Answer& out) {
+    const auto subjects = subjects_called(host, in, out);
+    if (subjects.empty()) return 1;
+    const auto snapshot = host.storage.begin_read();
+    const Limits limits;
+    Round round(*snapshot, host.environment, limits);
+    for (const Subject& subject : subjects)
+        export_subject(round, in.text_or("tenant", kDefaultTenant), subject.id,
+                       [&](const std::string& line) { out.say(line); });
+    return 0;
+}
+
 // ---- looking at it
 
 /// How far the decisions have been told, by territory; with `open` those nobody has told yet.
@@ -974,6 +1105,12 @@ constexpr std::pair<std::string_view, Command> kCommands[] = {
     {"recoveries_show", show_recovery},
     {"recoveries_accept", accept_recovery},
     {"recoveries_dismiss", dismiss_recovery},
+    {"erase", erase_subjects},
+    {"erasures", list_erasures},
+    {"held_list", list_held},
+    {"held_release", release_held},
+    {"held_erase", erase_held},
+    {"subject_export", export_subjects},
     {"loop", show_loop},
     {"stats", show_stats},
     {"views", show_views},

@@ -55,6 +55,9 @@ using Emit = std::function<void(const std::string& json_line)>;
 ///   review_list  tenant, refused (true: these as well), lang
 ///   review_show  bundle, tenant, lang
 ///   review_accept  bundle, tenant, lang      review_reject  bundle, reason, tenant
+///   erase        contacts[], customers[], hold_texts, tenant
+///   erasures     tenant            subject_export  contacts[] or customers[], tenant
+///   held_list    tenant            held_release, held_erase  record, tenant
 /// Paths are absolute. Throws nothing but Error(internal).
 int run(const Host& host, std::string_view request, const Emit& emit);
 

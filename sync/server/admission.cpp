@@ -64,11 +64,13 @@ std::string bundle_name(std::uint64_t writer, std::uint64_t counter) {
     return std::to_string(writer) + "." + std::to_string(counter);
 }
 
-Admission::Admission(Round& round, const Device& device, const Bundle& bundle, Authority authority)
+Admission::Admission(Round& round, const Device& device, const Bundle& bundle, Authority authority,
+                     std::set<RecordId> erased)
     : round_(round),
       device_(device),
       bundle_(bundle),
       authority_(authority),
+      erased_(std::move(erased)),
       changes_(round, device.tenant, bundle_name(device.writer, bundle.counter), device.rep),
       captured_ms_(std::max(captured_ms(bundle), device.last_sync_ms)) {}
 
@@ -155,6 +157,8 @@ void Admission::take_in(const Change& change) {
     StoredRecord* record = open(*kind, change);
     if (!record) return;
     StoredRecord& home = kind->home == Home::territory ? changes_.standing(*record) : *record;
+    if (erased_.contains(change.id))
+        changes_.write(*record, "erased", Value(std::int64_t{1}), round_.tick());
     check_author(*kind, change);
     check_writer(*kind, nullptr, change.id, change.create, device_.role, refusals_);
     for (const Write& write : change.writes) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,10 @@ enum class Authority : std::uint8_t {
 /// Ownership: borrows round, device and bundle.  Thread-safety: confined.
 class Admission {
 public:
+    /// `erased` are records of the bundle that an erasure order reaches; what the order takes was
+    /// taken from the bundle before.
     Admission(Round& round, const Device& device, const Bundle& bundle,
-              Authority authority = Authority::device);
+              Authority authority = Authority::device, std::set<RecordId> erased = {});
 
     /// `applied`: everything is merged and saved through the round's transaction. Otherwise nothing
     /// was written that a rolled back savepoint does not undo. `later`: it needs what has not
@@ -82,6 +85,7 @@ private:
     const Device& device_;
     const Bundle& bundle_;
     const Authority authority_;
+    const std::set<RecordId> erased_;
     Changeset changes_;
     std::map<RecordId, std::vector<Refusal>>
         stood_before_;                   ///< what was wrong with a record before this bundle

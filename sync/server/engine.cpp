@@ -176,7 +176,7 @@ private:
         std::vector<Bundle> bundles = bundles_;
         hold_back_stamps(bundles, round_.now_ms());
         for (std::size_t i = 0; i < bundles.size(); ++i)
-            answer_bundle(bundles[i], take(bundles[i], request_.bundles[i]));
+            answer_bundle(bundles_[i], take(bundles[i], request_.bundles[i]));
         if (request_.kind != protocol::kNormal) settle_unrooted(round_, device_.tenant);
         bring_down();
         answer_late();
@@ -207,23 +207,37 @@ private:
     }
 
     /// The verdict of a bundle: the stored one, or a new one stored with it.
-    std::optional<StoredVerdict> take(const Bundle& bundle, const std::string& bytes) {
+    std::optional<StoredVerdict> take(Bundle& bundle, std::string bytes) {
         if (auto stored = round_.tx.verdict(device_.writer, bundle.counter)) return stored;
         if (bundle.counter != device_.receipt + 1)
             violated("the bundles of a writer follow each other without a gap");
         StoredVerdict verdict;
+        close_former(bundle);
+        const Stripped stripped = strip_erased(bundle, bytes);
         if (bytes.size() > round_.limits.bundle_bytes_max) {
             verdict = {Verdict::refused, {refusal({}, {}, "too_large", {"limits"})}};
         } else {
             round_.tx.savepoint([&] {
-                verdict = Admission(round_, device_, bundle).judge();
+                verdict =
+                    Admission(round_, device_, bundle, Authority::device, stripped.reached).judge();
                 return verdict.verdict == Verdict::applied;
             });
         }
+        if (verdict.verdict != Verdict::refused) hold(round_.tx, device_.tenant, stripped);
         round_.tx.save_verdict(device_.writer, bundle.counter, verdict, bytes, round_.now_ms());
         device_.receipt = bundle.counter;
-        close_former(bundle);
         return verdict;
+    }
+
+    /// What an erasure order reaches is neither merged nor kept.
+    Stripped strip_erased(Bundle& bundle, std::string& bytes) {
+        if (!round_.erasures) return {};
+        Stripped stripped = strip(round_.tx, *round_.erasures, device_, bundle, round_.now_ms());
+        if (!stripped.anything) return stripped;
+        Bundle sent = decode_bundle(bytes);
+        strip(round_.tx, *round_.erasures, device_, sent, round_.now_ms());
+        bytes = encode_bundle(sent);
+        return stripped;
     }
 
     /// A bundle that was refused and comes again leaves the office's list under its former name.
@@ -368,15 +382,21 @@ std::string answer(Round& round, const Engine::Call& call) {
     if (request.writer != call.writer && request.kind != protocol::kFork)
         throw Error(ErrorCode::not_authorised,
                     "the request names another writer than its credential");
-    if (request.kind != protocol::kFork)
-        return encode(Exchange(round, *device, std::move(request)).answer());
-    if (const auto child = forked(round, *device, request))
-        return encode(Exchange(round, *child, std::move(request)).answer());
-    protocol::Reply declined;
-    declined.outcome = protocol::Outcome::declined;
-    declined.next = request.next;
-    declined.server_time_ms = round.now_ms();
-    return encode(declined);
+    if (round.erasures)
+        if (const auto early = settle_erasures(round, *device, request)) return encode(*early);
+    const std::uint64_t erasures = request.erasures;
+    std::optional<Device> child;
+    if (request.kind == protocol::kFork && !(child = forked(round, *device, request))) {
+        protocol::Reply declined;
+        declined.outcome = protocol::Outcome::declined;
+        declined.next = request.next;
+        declined.server_time_ms = round.now_ms();
+        return encode(declined);
+    }
+    protocol::Reply reply = Exchange(round, child ? *child : *device, std::move(request)).answer();
+    if (round.erasures && reply.outcome == protocol::Outcome::ok)
+        reply.erasures = round.erasures->after(device->tenant, erasures, kErasuresPerReply);
+    return encode(reply);
 }
 
 bool is_of_the_storage(ErrorCode code) {
@@ -389,6 +409,7 @@ std::string code_for_peer(ErrorCode code) {
         case ErrorCode::protocol_violated:
         case ErrorCode::limit_exceeded:
         case ErrorCode::not_authorised:
+        case ErrorCode::cancelled:  // not now
             return std::string(name_of(code));
         default:
             return std::string(name_of(ErrorCode::internal));
@@ -405,12 +426,21 @@ std::optional<StoredBundle> in_review(Transaction& tx, const std::string& tenant
 
 }  // namespace
 
-Engine::Engine(Storage& storage, Environment& environment, Limits limits, std::int64_t horizon_days)
-    : storage_(storage), environment_(environment), limits_(limits), horizon_days_(horizon_days) {}
+Engine::Engine(Storage& storage, Environment& environment, Limits limits, std::int64_t horizon_days,
+               Erasures* erasures)
+    : storage_(storage),
+      environment_(environment),
+      limits_(limits),
+      horizon_days_(horizon_days),
+      erasures_(erasures) {
+    if (erasures_) catch_up_with_erasures();
+}
 
 std::vector<Engine::Answer> Engine::sync(const std::vector<Call>& calls) {
+    if (erasures_ && erasures_done_ < erasures_->lines().size()) catch_up_with_erasures();
     const auto tx = storage_.begin_write();
     Round round(*tx, environment_, limits_, horizon_days_);
+    round.erasures = erasures_;
     std::vector<Answer> answers;
     for (const Call& call : calls) {
         Answer& a = answers.emplace_back();
@@ -434,6 +464,9 @@ void Engine::commit(Round& round) {
     if (round.clock.last() != round.before) round.tx.save_last_stamp(round.clock.last());
     round.tx.commit();
     work_open_ |= round.work_open;
+    if (!round.erasures) return;
+    if (erasures_done_ < erasures_->lines().size()) scrub_ = Scrub::all;
+    erasures_done_ = erasures_->lines().size();
 }
 
 std::optional<StoredVerdict> Engine::accept(const std::string& tenant, Dot bundle) {
@@ -444,9 +477,12 @@ std::optional<StoredVerdict> Engine::accept(const std::string& tenant, Dot bundl
     std::vector<Bundle> bundles{decode_bundle(stored->bytes)};
     hold_back_stamps(bundles, round.now_ms());
     const Device device = *tx->device(bundle.writer);
+    Stripped stripped;
+    if (erasures_) stripped = strip(*tx, *erasures_, device, bundles.front(), round.now_ms());
     StoredVerdict verdict;
     tx->savepoint([&] {
-        verdict = Admission(round, device, bundles.front(), Authority::office).judge();
+        verdict =
+            Admission(round, device, bundles.front(), Authority::office, stripped.reached).judge();
         return verdict.verdict == Verdict::applied;
     });
     if (verdict.verdict == Verdict::later) return verdict;
@@ -471,6 +507,7 @@ bool Engine::accept_offered(const std::string& tenant, std::uint64_t number) {
     const auto note = note_numbered(*tx, tenant, number);
     if (!note) return false;
     Round round(*tx, environment_, limits_);
+    round.erasures = erasures_;
     if (!take_kept_back(round, *note)) return false;
     commit(round);
     return true;

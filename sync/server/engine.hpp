@@ -8,6 +8,7 @@
 
 #include "protocol/messages.hpp"
 #include "rapport/environment.hpp"
+#include "server/erasure.hpp"
 #include "server/round.hpp"
 #include "server/storage.hpp"
 
@@ -16,13 +17,15 @@ namespace rapport::server {
 /// The rules of the centre: admits, judges and merges bundles, answers pulls. Opens no socket and
 /// reads no clock.
 ///
-/// Ownership: borrows storage and environment.  Thread-safety: confined; the caller has one thread
-/// for it.
+/// Ownership: borrows storage, environment and erasure orders.  Thread-safety: confined; the caller
+/// has one thread for it.
 class Engine {
 public:
-    /// A device whose cursor is older than the horizon gets everything anew.
+    /// A device whose cursor is older than the horizon gets everything anew. Orders that the
+    /// storage has not carried out, because it is an older one from a backup, are carried out here;
+    /// without `erasures` nothing can be erased.
     Engine(Storage& storage, Environment& environment, Limits limits = {},
-           std::int64_t horizon_days = kHorizonDays);
+           std::int64_t horizon_days = kHorizonDays, Erasures* erasures = nullptr);
 
     /// One sync request of an authenticated device: the writer its credential names, and the plain
     /// archive.
@@ -78,18 +81,37 @@ public:
     bool accept_offered(const std::string& tenant, std::uint64_t note);
     /// The administrator has seen it. False: there is none of this number.
     bool dismiss_note(const std::string& tenant, std::uint64_t note);
+    /// Orders the personal data of a contact or customer erased, and carries it out: durable on
+    /// return, but for free pages, which scrub() cleans. With `holds_texts` the words of records
+    /// that only name the subject are held for a decision, else they go as well. A second order on
+    /// a subject is the first one, carried out again. Nullopt: the tenant has no such record, or it
+    /// is of another kind.
+    std::optional<Erased> erase(const std::string& tenant, const RecordId& subject,
+                                bool holds_texts);
+    /// Shows the held texts of a record again, or takes them for good; what is written into it
+    /// later is shown, or held again. False: nothing of it is held.
+    bool decide_held(const std::string& tenant, const RecordId& record, bool release);
+    /// Cleans free pages and the log of what was erased; takes as long as writing the database
+    /// anew. False: a reader is in the way, try again; carry_on() does, too.
+    bool scrub();
+    const Erasures* erasures() const { return erasures_; }
 
     const Limits& limits() const { return limits_; }
 
 private:
     /// Makes the round durable and notes what it leaves for carry_on().
     void commit(Round& round);
+    /// Makes file and storage hold the same orders, and carries out what is not.
+    void catch_up_with_erasures();
 
     Storage& storage_;
     Environment& environment_;
     Limits limits_;
     std::int64_t horizon_days_;
     bool work_open_ = true;  ///< until storage was asked
+    Erasures* const erasures_;
+    std::size_t erasures_done_ = 0;  ///< lines of their file this storage has
+    enum class Scrub { done, log, all } scrub_ = Scrub::done;
 };
 
 /// Enrolment: redeems a code for a device. The device draws the credential itself and sends it; a

@@ -94,19 +94,35 @@ std::string feed_line(const StoredDeparture& departure) {
            "}";
 }
 
+std::string feed_line(const StoredErasure& erasure) {
+    const Kind* kind = kind_numbered(erasure.order.kind);
+    const Instant at(TimePoint(Milliseconds(erasure.order.issued_at_ms)));
+    return R"({"event":"erased","received_at":)" + json_text(at.rfc3339()) + R"(,"kind":)" +
+           json_text(kind ? kind->name : std::to_string(erasure.order.kind)) + R"(,"id":)" +
+           json_text(erasure.order.subject.text()) + R"(,"order":)" +
+           std::to_string(erasure.order.number) + "}";
+}
+
 FeedBatch feed_batch(Transaction& snapshot, const std::string& tenant, std::uint64_t after,
                      std::size_t lines_min) {
     FeedBatch batch{snapshot.feed(tenant, after, lines_min),
-                    snapshot.feed_departures(tenant, after, lines_min), after};
-    auto& [records, departures, end] = batch;
-    // Behind a full half more may follow; both are whole up to the earlier of such ends.
+                    snapshot.feed_departures(tenant, after, lines_min),
+                    snapshot.feed_erasures(tenant, after, lines_min), after};
+    // Behind a full part more may follow; all are whole up to the earliest of such ends.
     std::uint64_t until = UINT64_MAX;
-    if (records.size() >= lines_min) until = records.back().commit;
-    if (departures.size() >= lines_min) until = std::min(until, departures.back().commit);
-    while (!records.empty() && records.back().commit > until) records.pop_back();
-    while (!departures.empty() && departures.back().commit > until) departures.pop_back();
-    if (!records.empty()) end = records.back().commit;
-    if (!departures.empty()) end = std::max(end, departures.back().commit);
+    const auto bound = [&](const auto& lines) {
+        if (lines.size() >= lines_min) until = std::min(until, lines.back().commit);
+    };
+    const auto cut = [&](auto& lines) {
+        while (!lines.empty() && lines.back().commit > until) lines.pop_back();
+        if (!lines.empty()) batch.end = std::max(batch.end, lines.back().commit);
+    };
+    bound(batch.records);
+    bound(batch.departures);
+    bound(batch.erasures);
+    cut(batch.records);
+    cut(batch.departures);
+    cut(batch.erasures);
     return batch;
 }
 
@@ -130,9 +146,23 @@ std::string feed_page(Transaction& snapshot, const FeedRequest& request) {
             ++lines;
         };
         auto departure = read.departures.begin();
+        auto erasure = read.erasures.begin();
         const auto depart_up_to = [&](std::uint64_t commit) {
-            for (; departure != read.departures.end() && departure->commit <= commit; ++departure)
-                take(departure->kind, *departure);
+            const auto commit_at = [](auto at, auto end) {
+                return at == end ? UINT64_MAX : at->commit;
+            };
+            for (;;) {
+                const std::uint64_t erased = commit_at(erasure, read.erasures.end());
+                const std::uint64_t departed = commit_at(departure, read.departures.end());
+                if (std::min(erased, departed) > commit) return;
+                if (erased <= departed) {
+                    take(erasure->order.kind, *erasure);
+                    ++erasure;
+                } else {
+                    take(departure->kind, *departure);
+                    ++departure;
+                }
+            }
         };
         for (const StoredRecord& record : read.records) {
             depart_up_to(record.commit);

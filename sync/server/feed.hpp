@@ -29,6 +29,9 @@ std::string feed_line(const StoredRecord& record);
 /// `{"event":"departed","received_at":...,"kind":...,"id":...,"from":...,"to":...,"move":...}`: the
 /// record left scope `from`; an empty `to` says that it went nowhere.
 std::string feed_line(const StoredDeparture& departure);
+/// `{"event":"erased","received_at":...,"kind":...,"id":...,"order":...}`: the personal fields of
+/// this subject are gone, also from older lines that a reader may have kept.
+std::string feed_line(const StoredErasure& erasure);
 /// The values of every field in conflict as one JSON object by field name; empty if there is none.
 std::string conflicts_json(const StoredRecord& record, const Kind& kind);
 
@@ -36,7 +39,8 @@ std::string conflicts_json(const StoredRecord& record, const Kind& kind);
 struct FeedBatch {
     std::vector<StoredRecord> records;        ///< in the order of commits
     std::vector<StoredDeparture> departures;  ///< likewise
-    std::uint64_t end = 0;                    ///< both are whole up to this commit
+    std::vector<StoredErasure> erasures;      ///< likewise
+    std::uint64_t end = 0;                    ///< all are whole up to this commit
 };
 FeedBatch feed_batch(Transaction& snapshot, const std::string& tenant, std::uint64_t after,
                      std::size_t lines_min);
@@ -47,9 +51,9 @@ struct FeedRequest {
     std::size_t limit = kFeedLimitDefault;
     std::vector<const Kind*> kinds;  ///< none = all
 };
-/// A page as NDJSON: whole commits until `limit` lines are there, in a commit its departures before
-/// its records, then `{"cursor":"..."}`. The end is reached when a page returns the cursor it was
-/// asked with; a kind that is rare may give pages with no line before that.
+/// A page as NDJSON: whole commits until `limit` lines are there, in a commit its erasures and
+/// departures before its records, then `{"cursor":"..."}`. The end is reached when a page returns
+/// the cursor it was asked with; a kind that is rare may give pages with no line before that.
 std::string feed_page(Transaction& snapshot, const FeedRequest& request);
 
 }  // namespace rapport::server

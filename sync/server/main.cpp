@@ -67,7 +67,7 @@ void write_port_file(const std::string& path, std::uint16_t port) {
 
 // ---- serve
 
-int serve(const std::string& path, const http::ListenerOptions& options,
+int serve(const std::string& path, const std::string& orders, const http::ListenerOptions& options,
           const std::string& port_file, bool with_views) {
     // Blocked before any thread exists, so that only sigwait() below sees them.
     sigset_t stop_signals;
@@ -78,11 +78,15 @@ int serve(const std::string& path, const http::ListenerOptions& options,
     std::signal(SIGPIPE, SIG_IGN);
 
     const auto storage = open_sqlite_storage(path);
+    Erasures erasures(orders);
     Environment& environment = system_environment();
-    http::Service service(*storage, environment, options, [](const std::string& sentence) {
-        log::write(log::Level::error, "stopped_to_protect_data", {{"sentence", sentence}});
-        std::_Exit(70);
-    });
+    http::Service service(
+        *storage, environment, options,
+        [](const std::string& sentence) {
+            log::write(log::Level::error, "stopped_to_protect_data", {{"sentence", sentence}});
+            std::_Exit(70);
+        },
+        {}, &erasures);
     Views views(*storage, views_folder(path));
     std::unique_ptr<admin::Socket> socket;
     try {
@@ -169,7 +173,8 @@ private:
 };
 
 /// Through the running server if one has the store open, else on the store itself.
-int administer(const std::string& path, const Json& request, bool may_create, cli::Format format) {
+int administer(const std::string& path, const std::string& orders, const Json& request,
+               bool may_create, cli::Format format) {
     Printer printer(format);
     const admin::Emit print = [&](const std::string& line) { printer.take(line); };
     const std::string line = request.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -179,7 +184,8 @@ int administer(const std::string& path, const Json& request, bool may_create, cl
     if (!may_create && !std::filesystem::exists(path))
         throw Error(ErrorCode::not_found, "there is no store at " + path);
     const auto storage = open_sqlite_storage(path);
-    Engine engine(*storage, system_environment());
+    Erasures erasures(orders);
+    Engine engine(*storage, system_environment(), {}, kHorizonDays, &erasures);
     Views views(*storage, views_folder(path));
     const admin::Host host{*storage, system_environment(),
                            [&](const std::function<void(Engine&)>& job) { job(engine); }, nullptr,
@@ -194,9 +200,12 @@ int run(int argc, char** argv) {
     app.footer(
         "Exit codes: 0 done, 1 something was refused or invalid, 2 usage, 3 the server went away.");
 
-    std::string store, tenant = "default", format = "table", file;
+    std::string store, tenant = "default", format = "table", file, orders;
     const auto with_store = [&](CLI::App* command) {
         command->add_option("--store", store, "The database, sqlite:PATH")->required();
+        command->add_option("--erasures", orders,
+                            "The file of erasure orders, not to be restored with the database; "
+                            "STORE.erasures if not given");
         return command;
     };
     const auto with_tenant = [&](CLI::App* command) {
@@ -319,6 +328,36 @@ int run(int argc, char** argv) {
     with_note(recoveries->add_subcommand("show", "A record that was kept back, as a JSON line"));
     with_note(recoveries->add_subcommand("accept", "Join a record that was kept back"));
     with_note(recoveries->add_subcommand("dismiss", "It has been seen, and goes from the list"));
+    std::vector<std::string> contacts, customers;
+    bool hold_texts = false;
+    auto* erase = with_tenant(with_store(app.add_subcommand(
+        "erase",
+        "Order the personal data of contacts erased, here and on every device, for good")));
+    erase->add_option("--contact", contacts, "Its id, or @erp:10023; may be given again");
+    erase->add_option("--customer", customers,
+                      "A customer who is a person, with everything about them");
+    erase->add_flag("--hold-texts", hold_texts,
+                    "Keep back the words of visits, complaints and wishes that name them, to be "
+                    "decided one by one; without it they are erased as well");
+    auto* erasures = with_format(with_tenant(with_store(app.add_subcommand(
+        "erasures", "Erasure orders, and which devices have not carried them out yet"))));
+    auto* held =
+        app.add_subcommand("held", "Words about somebody erased, kept back for a decision");
+    held->require_subcommand(1);
+    std::string record;
+    const auto with_record = [&](CLI::App* command) {
+        command->add_option("RECORD", record, "Its id, as `held list` shows it")->required();
+        return with_tenant(with_store(command));
+    };
+    auto* held_list = with_format(with_tenant(with_store(
+        held->add_subcommand("list", "The records, by whom they were written, and the words"))));
+    with_record(held->add_subcommand("release", "Show the words of a record again"));
+    with_record(held->add_subcommand("erase", "Erase the words of a record"));
+    auto* subject_export = with_tenant(with_store(app.add_subcommand(
+        "subject-export",
+        "Everything held on a contact, as JSON lines (GDPR articles 15 and 20)")));
+    subject_export->add_option("--contact", contacts, "Its id, or @erp:10023")->expected(1);
+    subject_export->add_option("--customer", customers, "A customer who is a person")->expected(1);
     auto* backup = with_store(
         app.add_subcommand("backup", "A consistent copy of the store, also while it is served"));
     backup->add_option("--to", file, "The new file")->required();
@@ -335,9 +374,10 @@ int run(int argc, char** argv) {
     try {
         if (store.empty()) throw UsageError("--store is required");
         const std::string path = store_path(store);
+        orders = orders.empty() ? erasures_path(path) : std::filesystem::absolute(orders).string();
         if (serve_command->parsed()) {
             listen_address(listen, options);
-            return serve(path, options, port_file, with_views);
+            return serve(path, orders, options, port_file, with_views);
         }
         Json request;
         bool may_create = false;
@@ -397,6 +437,16 @@ int run(int argc, char** argv) {
             const bool lists = action == recoveries_list;
             request["command"] = lists ? "recoveries" : "recoveries_" + action->get_name();
             if (!lists) request["note"] = note;
+        } else if (erase->parsed() || subject_export->parsed()) {
+            name(erase->parsed() ? "erase" : "subject_export");
+            request["contacts"] = contacts;
+            request["customers"] = customers;
+            if (erase->parsed()) request["hold_texts"] = hold_texts;
+        } else if (erasures->parsed()) {
+            name("erasures");
+        } else if (held->parsed()) {
+            request["command"] = "held_" + held->get_subcommands().front()->get_name();
+            if (!held_list->parsed()) request["record"] = record;
         } else if (backup->parsed()) {
             name("backup");
             request["to"] = file;
@@ -405,7 +455,7 @@ int run(int argc, char** argv) {
             request["update"] = update;
         }
         request["tenant"] = tenant;
-        return administer(path, request, may_create, *cli::format_named(format));
+        return administer(path, orders, request, may_create, *cli::format_named(format));
     } catch (const UsageError& error) {
         std::cerr << "rapportd: " << error.what() << '\n';
         return kUsage;

@@ -10,6 +10,7 @@
 #include "model/validation.hpp"
 #include "server/admission.hpp"
 #include "server/changeset.hpp"
+#include "server/erasure.hpp"
 #include "server/moves.hpp"
 #include "server/projection.hpp"
 #include "server/scopes.hpp"
@@ -271,12 +272,17 @@ void take_offers(Round& round, const Device& device, const protocol::Request& re
     {
         Joining joining(round, device);
         for (const std::string& bytes : request.witnessed) {
-            const RecordState offered = decode_record(bytes);
+            RecordState offered = decode_record(bytes);
+            const bool erased =
+                round.erasures && strip(round.tx, *round.erasures, device.tenant, offered);
             const char* obstacle = two_files ? recovery_code::kTwoFiles : joining.obstacle(offered);
             if (obstacle)
                 joining.keep_back(offered, obstacle);
             else
                 joining.join(offered);
+            if (erased && !obstacle)
+                joining.changes().write(*joining.changes().find(offered.id), "erased",
+                                        Value(std::int64_t{1}), round.tick());
         }
         joining.save();
     }
@@ -315,7 +321,8 @@ void settle_unrooted(Round& round, const std::string& tenant) {
 bool take_kept_back(Round& round, const RecoveryNote& note) {
     auto device = round.tx.device(note.writer);
     if (!device || note.offered.empty()) return false;
-    const RecordState offered = decode_record(note.offered);
+    RecordState offered = decode_record(note.offered);
+    if (round.erasures) strip(round.tx, *round.erasures, note.tenant, offered);
     // The office answers for where it may live.
     device->scopes.push_back(offered.scope);
     Joining joining(round, *device);

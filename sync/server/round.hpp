@@ -14,6 +14,8 @@
 
 namespace rapport::server {
 
+class Erasures;
+
 /// After this long without a sync a device gets everything anew.
 inline constexpr std::int64_t kHorizonDays = 180;
 
@@ -41,7 +43,8 @@ struct Round {
     HybridClock clock;
     Stamp before;  ///< of the last commit
     Instant now;
-    bool work_open = false;  ///< this commit leaves records for Engine::carry_on()
+    Erasures* erasures = nullptr;  ///< the orders to be held to; null: there are none
+    bool work_open = false;        ///< this commit leaves records for Engine::carry_on()
 
 private:
     std::map<std::uint64_t, std::string> names_;

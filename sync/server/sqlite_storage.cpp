@@ -92,6 +92,14 @@ CREATE TABLE IF NOT EXISTS recovery_note (
     kind INTEGER NOT NULL, record BLOB NOT NULL, field TEXT NOT NULL, code TEXT NOT NULL, offered BLOB NOT NULL,
     UNIQUE (tenant, record, field, code, writer)) STRICT;
 CREATE TABLE IF NOT EXISTS lost_author (writer INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS note (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS erasure (
+    tenant TEXT NOT NULL, number INTEGER NOT NULL, order_bytes BLOB NOT NULL, commit_no INTEGER NOT NULL,
+    PRIMARY KEY (tenant, number)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS held_text (
+    line INTEGER PRIMARY KEY, tenant TEXT NOT NULL, record BLOB NOT NULL, kind INTEGER NOT NULL, writes BLOB NOT NULL,
+    writer INTEGER NOT NULL, counter INTEGER NOT NULL, author TEXT NOT NULL, received_at_ms INTEGER NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS held_text_record ON held_text (tenant, record);
 )sql";
 
 constexpr const char* kRecordColumns =
@@ -224,6 +232,10 @@ std::vector<StoredDeparture> read_departures(sqlite::Statement& q) {
     std::vector<StoredDeparture> departures;
     while (q.step()) departures.push_back(read_departure(q));
     return departures;
+}
+
+StoredErasure read_erasure(const sqlite::Statement& row) {
+    return {decode<ErasureOrder>(row.blob(0)), row.unsigned_integer(1)};
 }
 
 // ---- the transaction
@@ -704,6 +716,106 @@ public:
             .bind_all(tenant, sequence, at_least)
             .run();
     }
+    // erasures
+    std::optional<std::string> note(const std::string& name) override {
+        auto q = db_.prepare("SELECT value FROM note WHERE name = ?");
+        q.bind_all(name);
+        if (!q.step()) return std::nullopt;
+        return std::string(q.blob(0));
+    }
+    void save_note(const std::string& name, std::string_view value) override {
+        auto q = db_.prepare("INSERT OR REPLACE INTO note (name, value) VALUES (?, ?)");
+        q.bind(1, name).bind_blob(2, value).run();
+    }
+    void forget_note(const std::string& name) override {
+        db_.prepare("DELETE FROM note WHERE name = ?").bind_all(name).run();
+    }
+    std::vector<StoredErasure> erasures(const std::string& tenant) override {
+        auto q = db_.prepare(
+            "SELECT order_bytes, commit_no FROM erasure WHERE tenant = ? ORDER BY number");
+        q.bind_all(tenant);
+        std::vector<StoredErasure> all;
+        while (q.step()) all.push_back(read_erasure(q));
+        return all;
+    }
+    void save(const std::string& tenant, const StoredErasure& e) override {
+        auto q = db_.prepare(
+            "INSERT OR REPLACE INTO erasure (tenant, number, order_bytes, commit_no) "
+            "VALUES (?, ?, ?, ?)");
+        q.bind_all(tenant, e.order.number);
+        q.bind_blob(3, encode(e.order)).bind(4, e.commit).run();
+    }
+    void forget_history(const std::string& tenant, const RecordId& record,
+                        const std::vector<std::uint16_t>& fields) override {
+        auto q = db_.prepare("DELETE FROM history WHERE tenant = ? AND record = ? AND field = ?");
+        for (const std::uint16_t field : fields) q.bind_all(tenant, record, int{field}).run();
+    }
+    void rewrite_bundles(const std::string& tenant,
+                         const std::function<bool(StoredBundle&)>& change) override {
+        constexpr std::int64_t kReadAtOnce = 256;
+        for (std::int64_t after = 0;;) {
+            std::vector<std::pair<std::int64_t, StoredBundle>> some;
+            auto q = db_.prepare(std::string("SELECT ") + kBundleColumns +
+                                 ", b.rowid FROM bundle b JOIN device d ON d.writer = b.writer "
+                                 "WHERE b.rowid > ? AND d.tenant = ? ORDER BY b.rowid LIMIT ?");
+            q.bind_all(after, tenant, kReadAtOnce);
+            while (q.step()) some.emplace_back(q.integer(6), read_bundle(q));
+            q.reset();
+            if (some.empty()) return;
+            after = some.back().first;
+            auto keep = db_.prepare("UPDATE bundle SET reasons = ?, bytes = ? WHERE rowid = ?");
+            for (auto& [row, stored] : some)
+                if (change(stored))
+                    keep.bind_blob(1, encode(stored.verdict.reasons))
+                        .bind_blob(2, stored.bytes)
+                        .bind(3, row)
+                        .run();
+        }
+    }
+    void hold(const std::string& tenant, const HeldText& t) override {
+        auto q = db_.prepare(
+            "INSERT INTO held_text (tenant, record, kind, writes, writer, counter, author, "
+            "received_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+        q.bind_all(tenant, t.record, int{t.kind});
+        q.bind_blob(4, encode_writes({t.write})).bind(5, t.dot.writer).bind(6, t.dot.counter);
+        q.bind(7, t.author).bind(8, t.received_at_ms).run();
+    }
+    std::vector<HeldText> held_texts(const std::string& tenant, const RecordId& record) override {
+        auto q = db_.prepare(
+            std::string("SELECT record, kind, writes, writer, counter, author, received_at_ms "
+                        "FROM held_text WHERE tenant = ?1") +
+            (record.is_nil() ? "" : " AND record = ?2") + " ORDER BY line");
+        q.bind(1, tenant);
+        if (!record.is_nil()) q.bind(2, record);
+        std::vector<HeldText> held;
+        while (q.step())
+            held.push_back({q.id(0),
+                            static_cast<std::uint16_t>(q.integer(1)),
+                            decode_writes(q.blob(2)).front(),
+                            {q.unsigned_integer(3), q.unsigned_integer(4)},
+                            std::string(q.text(5)),
+                            q.integer(6)});
+        return held;
+    }
+    void forget_held(const std::string& tenant, const RecordId& record) override {
+        db_.prepare("DELETE FROM held_text WHERE tenant = ? AND record = ?")
+            .bind_all(tenant, record)
+            .run();
+    }
+    std::vector<StoredErasure> feed_erasures(const std::string& tenant, std::uint64_t after,
+                                             std::size_t erasures_min) override {
+        auto q = db_.prepare(
+            "SELECT order_bytes, commit_no FROM erasure WHERE tenant = ? AND commit_no > ? "
+            "ORDER BY commit_no, number");
+        q.bind_all(tenant, after);
+        std::vector<StoredErasure> all;
+        while (q.step()) {
+            StoredErasure erasure = read_erasure(q);
+            if (all.size() >= erasures_min && erasure.commit != all.back().commit) break;
+            all.push_back(std::move(erasure));
+        }
+        return all;
+    }
 
     // feed
     std::uint64_t feed_head(const std::string& tenant) override {
@@ -857,6 +969,11 @@ public:
         reader.db->execute("SELECT stamp FROM last_stamp");  // holds the snapshot, so that writers
                                                              // do not restart the copy
         reader.db->backup_to(to_path);
+    }
+    bool scrub(bool log_only) override {
+        const std::lock_guard lock(writing_);
+        if (!log_only) writer_.vacuum();
+        return writer_.truncate_log();
     }
 
 private:

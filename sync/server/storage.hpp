@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "model/bundle.hpp"
+#include "model/erasure.hpp"
 #include "model/state.hpp"
 #include "rapport/refusal.hpp"
 
@@ -143,6 +144,22 @@ struct ApiKey {
     bool revoked = false;
 };
 
+/// An erasure order this database has carried out.
+struct StoredErasure {
+    ErasureOrder order;
+    std::uint64_t commit = 0;  ///< in the tenant's feed
+};
+
+/// Words about somebody erased, kept back until the data protection officer decides.
+struct HeldText {
+    RecordId record;
+    std::uint16_t kind = 0;
+    Write write;
+    Dot dot;
+    std::string author;
+    std::int64_t received_at_ms = 0;
+};
+
 /// One open transaction: everything read is one snapshot, everything written is durable when
 /// commit() returns and gone when it is destroyed without.  Confined.
 class Transaction {
@@ -260,6 +277,24 @@ public:
     /// The next value of the sequence is above this one.
     virtual void raise_number(const std::string& tenant, const std::string& sequence,
                               std::uint64_t at_least) = 0;
+    // erasures
+    /// Small values by name.
+    virtual std::optional<std::string> note(const std::string& name) = 0;
+    virtual void save_note(const std::string& name, std::string_view value) = 0;
+    virtual void forget_note(const std::string& name) = 0;
+    virtual std::vector<StoredErasure> erasures(const std::string& tenant) = 0;
+    virtual void save(const std::string& tenant, const StoredErasure& erasure) = 0;
+    /// What was superseded in these fields of a record.
+    virtual void forget_history(const std::string& tenant, const RecordId& record,
+                                const std::vector<std::uint16_t>& fields) = 0;
+    /// Passes every bundle of the tenant's devices, and keeps the bytes and reasons of those for
+    /// which `change` returns true.
+    virtual void rewrite_bundles(const std::string& tenant,
+                                 const std::function<bool(StoredBundle&)>& change) = 0;
+    virtual void hold(const std::string& tenant, const HeldText& text) = 0;
+    /// In the order they came; of one record unless it is nil.
+    virtual std::vector<HeldText> held_texts(const std::string& tenant, const RecordId& record) = 0;
+    virtual void forget_held(const std::string& tenant, const RecordId& record) = 0;
 
     // feed
     virtual std::uint64_t feed_head(const std::string& tenant) = 0;
@@ -272,6 +307,9 @@ public:
     virtual std::vector<StoredDeparture> feed_departures(const std::string& tenant,
                                                          std::uint64_t after,
                                                          std::size_t departures_min) = 0;
+    /// The same of erasure orders.
+    virtual std::vector<StoredErasure> feed_erasures(const std::string& tenant, std::uint64_t after,
+                                                     std::size_t erasures_min) = 0;
     /// A commit behind which stands everything received at `at_ms` or later; the last such commit
     /// that still holds a record. 0 = from the start.
     virtual std::uint64_t commit_before(const std::string& tenant, std::int64_t at_ms) = 0;
@@ -293,6 +331,9 @@ public:
     virtual std::unique_ptr<Transaction> begin_read() = 0;
     /// A consistent copy of the whole database.
     virtual void backup(const std::string& to_path) = 0;
+    /// Leaves no byte of what has been removed: in free pages, unless `log_only`, and in the log.
+    /// Between two transactions. False: a reader is in the way of the log, and only of that.
+    virtual bool scrub(bool log_only) = 0;
 };
 
 /// Opens or creates the SQLite storage (WAL, synchronous=FULL).

@@ -35,7 +35,9 @@ constexpr const char* kBookkeeping =
     "commit_no INTEGER NOT NULL, definition INTEGER NOT NULL) STRICT;"
     "CREATE TABLE departure (id TEXT NOT NULL, move INTEGER NOT NULL, kind TEXT NOT NULL, "
     "from_scope TEXT NOT NULL, to_scope TEXT NOT NULL, commit_no INTEGER NOT NULL, "
-    "PRIMARY KEY (id, move, from_scope)) STRICT;";
+    "PRIMARY KEY (id, move, from_scope)) STRICT;"
+    "CREATE TABLE erasure (order_no INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, "
+    "issued_at TEXT NOT NULL, issued_at_ms INTEGER NOT NULL, commit_no INTEGER NOT NULL) STRICT;";
 
 std::string identifier(std::string_view name) { return '"' + std::string(name) + '"'; }
 
@@ -234,7 +236,42 @@ void write(sqlite::Database& file, const StoredDeparture& departure) {
         .run();
 }
 
+void write(sqlite::Database& file, const StoredErasure& erasure) {
+    const Kind* kind = kind_numbered(erasure.order.kind);
+    if (!kind) return;
+    auto statement = file.prepare("INSERT OR REPLACE INTO erasure VALUES (?, ?, ?, ?, ?, ?)");
+    Row row(statement);
+    row.add(erasure.order.number).add(std::string_view(kind->name));
+    row.add(erasure.order.subject.text());
+    row.add_time(Instant(TimePoint(Milliseconds(erasure.order.issued_at_ms))));
+    row.add(erasure.commit);
+    statement.run();
+}
+
 // ---- the file
+
+/// What an erasure has still to clean, kept as PRAGMA user_version.
+enum Unclean : std::int64_t { kClean = 0, kLog = 1, kPages = 2 };
+
+std::int64_t unclean(sqlite::Database& file) {
+    auto q = file.prepare("PRAGMA user_version");
+    return q.step() ? q.integer(0) : kClean;
+}
+void note_unclean(sqlite::Database& file, std::int64_t state) {
+    file.execute("PRAGMA user_version = " + std::to_string(state));
+}
+
+/// A reader may be in the way of the log; then the next step tries again.
+void clean(sqlite::Database& file) {
+    const std::int64_t state = unclean(file);
+    if (state == kClean) return;
+    if (state == kPages) {
+        file.vacuum();
+        note_unclean(file, kLog);
+    }
+    if (!file.truncate_log()) return;
+    note_unclean(file, kClean);
+}
 
 void make_anew(sqlite::Database& file, const std::string& tenant) {
     std::vector<std::string> old;
@@ -326,6 +363,7 @@ bool Views::step(const std::string& tenant) {
     sqlite::Database& file = file_of(tenant);
     const auto snapshot = storage_.begin_read();
     const std::uint64_t head = snapshot->feed_head(tenant);
+    clean(file);
     if (position(file) == head) return false;
 
     const sqlite::Transaction::Kind kind = sqlite::Transaction::Kind::immediate;
@@ -337,9 +375,12 @@ bool Views::step(const std::string& tenant) {
     const FeedBatch batch = feed_batch(*snapshot, tenant, *after, kStepLines);
     for (const StoredDeparture& departure : batch.departures) write(file, departure);
     for (const StoredRecord& record : batch.records) write(file, record);
+    for (const StoredErasure& erasure : batch.erasures) write(file, erasure);
+    if (!batch.erasures.empty()) note_unclean(file, kPages);
     if (batch.end != *after)
         file.prepare("UPDATE feed_position SET commit_no = ?").bind_all(batch.end).run();
     transaction.commit();
+    clean(file);
     return anew || batch.end != *after;
 }
 

@@ -39,6 +39,7 @@ public:
         std::uint64_t head = 0;    ///< of the feed
     };
     std::vector<Place> places();
+    const std::string& folder() const { return folder_; }
 
 private:
     sqlite::Database& file_of(const std::string& tenant);

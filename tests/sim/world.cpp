@@ -57,8 +57,10 @@ World::World(const WorldOptions& options)
       options_(options),
       random_(options.seed),
       server_environment_(now_ms_, options.seed ^ 0x5EEDULL),
-      storage_(server::open_sqlite_storage(folder_.file("server.db"))),
-      engine_(std::make_unique<server::Engine>(*storage_, server_environment_, options.limits)) {}
+      storage_(server::open_sqlite_storage(server_file())),
+      erasures_(std::make_unique<server::Erasures>(server::erasures_path(server_file()))),
+      engine_(std::make_unique<server::Engine>(*storage_, server_environment_, options.limits,
+                                               server::kHorizonDays, erasures_.get())) {}
 
 World::~World() = default;
 
@@ -128,11 +130,15 @@ void World::hand_over(const RecordId& customer, const std::string& to) {
     REQUIRE_MESSAGE(!refused, refused->sentence);
 }
 
-void World::restart_server() {
+void World::restart_server(const std::function<void()>& meanwhile) {
     engine_.reset();
+    erasures_.reset();
     storage_.reset();
-    storage_ = server::open_sqlite_storage(folder_.file("server.db"));
-    engine_ = std::make_unique<server::Engine>(*storage_, server_environment_, options_.limits);
+    if (meanwhile) meanwhile();
+    storage_ = server::open_sqlite_storage(server_file());
+    erasures_ = std::make_unique<server::Erasures>(server::erasures_path(server_file()));
+    engine_ = std::make_unique<server::Engine>(*storage_, server_environment_, options_.limits,
+                                               server::kHorizonDays, erasures_.get());
 }
 
 std::string World::body_of(const std::string& archive, protocol::Contents contents) {

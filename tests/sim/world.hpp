@@ -131,8 +131,8 @@ public:
     void hand_over(const RecordId& customer, const std::string& to);
 
     void set_server_clock(std::int64_t skew_ms) { server_environment_.skew_ms = skew_ms; }
-    /// The server is killed and started again over its file.
-    void restart_server();
+    /// The server is killed and started again over its file; `meanwhile` may change it.
+    void restart_server(const std::function<void()>& meanwhile = {});
     /// A consistent copy of the server's file, as `rapportd backup` makes it.
     std::string back_up_server();
     /// The server starts again over this copy; all it did since is lost.
@@ -193,6 +193,7 @@ private:
     std::mt19937_64 random_;
     SimulatedEnvironment server_environment_;
     std::unique_ptr<server::Storage> storage_;
+    std::unique_ptr<server::Erasures> erasures_;
     std::unique_ptr<server::Engine> engine_;
     std::vector<std::unique_ptr<Device>> devices_;
     std::deque<Message> network_;

@@ -112,6 +112,7 @@ public:
         return storage_.begin_read();
     }
     void backup(const std::string& to) override { storage_.backup(to); }
+    bool scrub(bool log_only) override { return storage_.scrub(log_only); }
     void hold(bool on) {
         const std::lock_guard lock(mutex);
         held = on;

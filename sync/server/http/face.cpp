@@ -65,6 +65,7 @@ Response of_answer(const Engine::Answer& answer) {
     for (const ErrorCode code :
          {ErrorCode::protocol_violated, ErrorCode::limit_exceeded, ErrorCode::not_authorised})
         if (answer.error_code == name_of(code)) return of_error(Error(code, answer.error_sentence));
+    if (answer.error_code == name_of(ErrorCode::cancelled)) return busy(answer.error_sentence);
     return problem(500, answer.error_code, "retry", "the server met a fault of its own");
 }
 
@@ -160,10 +161,12 @@ FeedRequest feed_request(Transaction& snapshot, const std::string& tenant, std::
 
 }  // namespace
 
-Face::Face(Storage& storage, Environment& environment, CommitQueue& queue, const Limits& limits)
+Face::Face(Storage& storage, Environment& environment, CommitQueue& queue, const Limits& limits,
+           const Erasures* erasures)
     : storage_(storage),
       environment_(environment),
       queue_(queue),
+      erasures_(erasures),
       archive_bytes_max_(limits.request_bytes_max + limits.bundle_bytes_max + kRequestSlack) {}
 
 Admission Face::admit(const Head& head) {
@@ -287,6 +290,8 @@ Response Face::feed(const Request& request) {
 
 Response Face::ready() {
     if (draining_) return json(503, "{\"ready\":false,\"reason\":\"stopping\"}\n");
+    if (erasures_ && erasures_->lacking())
+        return json(503, "{\"ready\":false,\"reason\":\"erasures\"}\n");
     try {
         storage_.begin_read()->last_stamp();
         return json(200, "{\"ready\":true}\n");

@@ -17,7 +17,9 @@ namespace rapport::server::http {
 /// Ownership: borrows all.  Thread-safety: thread-safe.
 class Face : public Handler {
 public:
-    Face(Storage& storage, Environment& environment, CommitQueue& queue, const Limits& limits);
+    /// `erasures` may be null.
+    Face(Storage& storage, Environment& environment, CommitQueue& queue, const Limits& limits,
+         const Erasures* erasures = nullptr);
 
     Admission admit(const Head& head) override;
     void handle(Request request, std::function<void(Response)> done) override;
@@ -34,6 +36,7 @@ private:
     Storage& storage_;
     Environment& environment_;
     CommitQueue& queue_;
+    const Erasures* const erasures_;
     const std::size_t archive_bytes_max_;
     std::atomic<bool> draining_{false};
 };

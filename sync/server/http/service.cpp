@@ -6,10 +6,11 @@
 namespace rapport::server::http {
 
 Service::Service(Storage& storage, Environment& environment, const ListenerOptions& options,
-                 std::function<void(const std::string&)> broken, const CommitQueue::Bounds& bounds)
-    : engine_(storage, environment),
+                 std::function<void(const std::string&)> broken, const CommitQueue::Bounds& bounds,
+                 Erasures* erasures)
+    : engine_(storage, environment, {}, kHorizonDays, erasures),
       queue_(engine_, bounds, std::move(broken)),
-      face_(storage, environment, queue_, engine_.limits()),
+      face_(storage, environment, queue_, engine_.limits(), erasures),
       listener_(options, face_) {}
 
 Service::~Service() { stop(std::chrono::milliseconds(0)); }

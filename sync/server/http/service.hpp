@@ -17,14 +17,14 @@ namespace rapport::server::http {
 
 /// A running server: one engine on its own thread, the face over it, and the sockets before it.
 ///
-/// Ownership: borrows storage and environment.  Thread-safety: thread-safe.
+/// Ownership: borrows storage, environment and erasure orders.  Thread-safety: thread-safe.
 class Service {
 public:
     /// Listens at once, answers from run() on. `broken` as for CommitQueue. Errors: those of
     /// Listener.
     Service(Storage& storage, Environment& environment, const ListenerOptions& options,
             std::function<void(const std::string& sentence)> broken,
-            const CommitQueue::Bounds& bounds = {});
+            const CommitQueue::Bounds& bounds = {}, Erasures* erasures = nullptr);
     ~Service();
 
     std::uint16_t port() const { return listener_.port(); }
