@@ -140,6 +140,20 @@ Statement& Statement::bind_null(int index) {
     return *this;
 }
 
+Statement& Statement::bind(int index, const RawValue& value) {
+    switch (value.type) {
+        case RawValue::Type::null:
+            return bind_null(index);
+        case RawValue::Type::integer:
+            return bind(index, value.integer);
+        case RawValue::Type::text:
+            return bind(index, std::string_view(value.bytes));
+        case RawValue::Type::blob:
+            return bind_blob(index, value.bytes);
+    }
+    return *this;
+}
+
 bool Statement::step() {
     const int rc = sqlite3_step(statement_);
     if (rc == SQLITE_ROW) return true;
@@ -173,6 +187,21 @@ std::string_view Statement::blob(int column) const {
     return b ? std::string_view(b,
                                 static_cast<std::size_t>(sqlite3_column_bytes(statement_, column)))
              : std::string_view();
+}
+RawValue Statement::raw(int column) const {
+    switch (sqlite3_column_type(statement_, column)) {
+        case SQLITE_NULL:
+            return {};
+        case SQLITE_INTEGER:
+            return {RawValue::Type::integer, integer(column), {}};
+        case SQLITE_BLOB:
+            return {RawValue::Type::blob, 0, std::string(blob(column))};
+        default:
+            return {RawValue::Type::text, 0, std::string(text(column))};
+    }
+}
+std::string_view Statement::name(int column) const {
+    return sqlite3_column_name(statement_, column);
 }
 RecordId Statement::id(int column) const {
     const auto id = RecordId::from_bytes(blob(column));

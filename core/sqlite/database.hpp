@@ -19,6 +19,14 @@ namespace rapport::sqlite {
 
 class Database;
 
+/// One value as it stands in the file.
+struct RawValue {
+    enum class Type : std::uint8_t { null, integer, text, blob };
+    Type type = Type::null;
+    std::int64_t integer = 0;
+    std::string bytes;  ///< of text and blob
+};
+
 /// One prepared statement, borrowed from its Database's cache; reset when this handle goes. Columns
 /// and parameters count from 0 and 1 as in SQLite.  Confined.
 class Statement {
@@ -39,6 +47,7 @@ public:
     Statement& bind_blob(int index, std::string_view bytes);
     Statement& bind(int index, const RecordId& id) { return bind_blob(index, id.raw()); }
     Statement& bind_null(int index);
+    Statement& bind(int index, const RawValue& value);
     /// Binds 1, 2, 3, ... in order.
     template <class... T>
     Statement& bind_all(const T&... values) {
@@ -62,6 +71,8 @@ public:
     std::string_view text(int column) const;  ///< valid until the next step
     std::string_view blob(int column) const;  ///< valid until the next step
     RecordId id(int column) const;
+    RawValue raw(int column) const;
+    std::string_view name(int column) const;  ///< as the file calls it
 
 private:
     friend class Database;

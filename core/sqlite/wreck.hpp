@@ -11,15 +11,9 @@
 #include <string_view>
 #include <vector>
 
-namespace rapport::sqlite {
+#include "sqlite/database.hpp"
 
-/// One value as it stands in a page.
-struct RawValue {
-    enum class Type : std::uint8_t { null, integer, text, blob };
-    Type type = Type::null;
-    std::int64_t integer = 0;
-    std::string bytes;  ///< of text and blob
-};
+namespace rapport::sqlite {
 
 /// One row as it stands in a page.
 struct RawRow {

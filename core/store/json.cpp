@@ -347,6 +347,15 @@ std::string to_json(const HeldBundle& bundle, Language language) {
 std::string to_json(const Overview& o, const std::vector<HeldBundle>& held, Language language) {
     OrderedJson bundles = OrderedJson::array();
     for (const HeldBundle& bundle : held) bundles.push_back(tree_of(bundle, language));
+    OrderedJson users = OrderedJson::array();
+    for (const LoggedOut& user : o.logged_out)
+        users.push_back({{"rep", user.rep},
+                         {"tenant", user.tenant},
+                         {"server", user.server},
+                         {"left_at", user.left_at.rfc3339()},
+                         {"unsent", user.unsent},
+                         {"drafts", user.drafts},
+                         {"unreceived_since", tree_of(user.unreceived_since)}});
     return dumped(OrderedJson{{"file_id", o.file_id},
                               {"enrolled", o.enrolled},
                               {"server", o.server},
@@ -365,6 +374,7 @@ std::string to_json(const Overview& o, const std::vector<HeldBundle>& held, Lang
                               {"incomplete", o.incomplete},
                               {"unreceived_since", tree_of(o.unreceived_since)},
                               {"last_sync", tree_of(o.last_sync)},
+                              {"logged_out", std::move(users)},
                               {"held", std::move(bundles)}});
 }
 

@@ -399,6 +399,7 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     for (const IncomingRecord& record : incoming.records) arrived.push_back(record.id);
     stage(db, incoming);
     if (incoming.leaves_entry) {
+        db.execute("DELETE FROM meta WHERE key='anew'");
         db.prepare("INSERT INTO entry(id, tag, cursor, receipt) VALUES(?,?,?,?)")
             .bind(1, incoming.next)
             .bind(2, incoming.tag)
@@ -486,6 +487,11 @@ void Replica::note_declined() {
 bool Replica::declined() const {
     const Store::Core::Reading reading(store_.core());
     return meta_integer(reading.db, "declined").has_value();
+}
+
+bool Replica::anew() const {
+    const Store::Core::Reading reading(store_.core());
+    return meta(reading.db, "anew").has_value();
 }
 
 ErasureOrder Replica::order_done() const {

@@ -175,6 +175,8 @@ public:
     void note_declined();
     bool declined() const;
 
+    /// Has what earlier syncs brought been removed, because the user was logged out?
+    bool anew() const;
     /// The highest erasure order this file has carried out to the last free page; number 0: none.
     ErasureOrder order_done() const;
     /// Orders above a number, for a server that has lost them.

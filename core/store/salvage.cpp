@@ -26,10 +26,11 @@ using sqlite::RawValue;
 // is like another; what the others hold can be derived, or is only of use as a whole.
 constexpr std::array<std::string_view, 5> kKnownByShape{"meta", "bundle", "change", "author",
                                                         "external_id"};
-constexpr std::array<std::string_view, 18> kMetaKeys{
+constexpr std::array<std::string_view, 19> kMetaKeys{
     "file",     "rep",      "clock",    "identity",  "enrolment_secret", "next_secret",
     "limits",   "counter",  "run",      "last_sync", "server_offset_ms", "stamps_final",
-    "captures", "recovery", "declined", "parent",    "renewal",          "erasures_done"};
+    "captures", "recovery", "declined", "parent",    "renewal",          "erasures_done",
+    "anew"};
 
 // What the server never hears of.
 constexpr std::array<std::string_view, 3> kOursAlone{"draft_text", "author", "external_id"};
@@ -211,14 +212,10 @@ private:
                                       names + ") VALUES(" + values + ")");
             for (std::size_t i = 0; i < bound.size(); ++i) {
                 const int index = static_cast<int>(i) + 1;
-                if (!bound[i] || bound[i]->type == RawValue::Type::null)
-                    insert.bind_null(index);
-                else if (bound[i]->type == RawValue::Type::integer)
-                    insert.bind(index, bound[i]->integer);
-                else if (bound[i]->type == RawValue::Type::text)
-                    insert.bind(index, std::string_view(bound[i]->bytes));
+                if (bound[i])
+                    insert.bind(index, *bound[i]);
                 else
-                    insert.bind_blob(index, bound[i]->bytes);
+                    insert.bind_null(index);
             }
             insert.run();
             target.report.rows += static_cast<std::size_t>(db_.changes());

@@ -86,6 +86,16 @@ constexpr std::array kBookkeeping{
     "number INTEGER PRIMARY KEY, kind INTEGER NOT NULL, subject BLOB NOT NULL, issued_at INTEGER "
     "NOT NULL, seal INTEGER NOT NULL, claim INTEGER NOT NULL) STRICT",
 
+    "CREATE TABLE IF NOT EXISTS user("
+    "id INTEGER PRIMARY KEY, server TEXT NOT NULL, tenant TEXT NOT NULL, rep TEXT NOT NULL, "
+    "left_at "
+    "INTEGER NOT NULL) STRICT",
+
+    "CREATE TABLE IF NOT EXISTS parked("
+    "seq INTEGER PRIMARY KEY, user INTEGER NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL) "
+    "STRICT",
+    "CREATE INDEX IF NOT EXISTS parked_user ON parked(user)",
+
     "CREATE TABLE IF NOT EXISTS author(writer INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT",
 
     "CREATE TABLE IF NOT EXISTS external_id("

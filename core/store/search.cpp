@@ -467,6 +467,10 @@ bool index_step(Store::Core::Writing& writing) {
     return index_is_behind(db);
 }
 
+void drop_index(sqlite::Database& db) {
+    if (meta(db, "search")) make_index(db);
+}
+
 void clean_index(sqlite::Database& db) {
     if (!meta(db, "search")) return;
     if (!index_is_ours(db)) return make_index(db);

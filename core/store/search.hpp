@@ -45,6 +45,8 @@ private:
 
 /// One step: at most a few hundred records brought up to date. True if there is more to do.
 bool index_step(Store::Core::Writing& writing);
+/// Leaves an empty index; steps fill it again.
+void drop_index(sqlite::Database& db);
 /// Leaves no word in the index that no record has any more. Takes as long as reading the index.
 void clean_index(sqlite::Database& db);
 /// Is there anything the index does not hold?

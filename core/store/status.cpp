@@ -7,6 +7,7 @@
 #include "store/identity.hpp"
 #include "store/pending.hpp"
 #include "store/schema.hpp"
+#include "store/users.hpp"
 
 namespace rapport {
 namespace {
@@ -196,6 +197,7 @@ Overview Store::overview() const {
     const Core::Reading reading(*core_);
     sqlite::Database& db = reading.db;
     Overview o;
+    o.logged_out = logged_out(db);
     o.drafts = count_of(db, "SELECT COUNT(*) FROM bundle WHERE state = 0");
     o.sent = count_of(db, "SELECT COUNT(*) FROM bundle WHERE state = 2");
     o.refused = count_of(db, "SELECT COUNT(*) FROM bundle WHERE state = 3");

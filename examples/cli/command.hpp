@@ -34,6 +34,12 @@ struct InitOptions {
 struct EnrolOptions {
     std::string file, server, code;
 };
+struct LogoutOptions {
+    std::string file;
+};
+struct LoginOptions {
+    std::string file, rep;
+};
 struct AddOptions {
     std::string file;
     std::vector<std::string> words;  ///< KIND f=v ... [+ KIND f=v ...]
@@ -110,6 +116,8 @@ struct DoctorOptions {
 
 int init(const InitOptions& options);
 int enrol(const EnrolOptions& options);
+int logout(const LogoutOptions& options);
+int login(const LoginOptions& options);
 int add(const AddOptions& options);
 int set(const SetOptions& options);
 int request(const RequestOptions& options);

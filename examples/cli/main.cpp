@@ -62,6 +62,14 @@ public:
             ->required();
         c->callback([this] { run_ = [this] { return enrol(enrol_); }; });
 
+        c = command("logout", "Leave the file to another user; what is unsent waits for this one",
+                    logout_.file, "  rapport logout branch.rapport");
+        c->callback([this] { run_ = [this] { return logout(logout_); }; });
+        c = command("login", "Go on where a user logged out", login_.file,
+                    "  rapport login branch.rapport --rep R17");
+        c->add_option("--rep", login_.rep, "Who logged out before")->type_name("NAME")->required();
+        c->callback([this] { run_ = [this] { return login(login_); }; });
+
         c = command("add", "Capture records as one bundle", add_.file,
                     "  rapport add r17.rapport customer name='Molkerei Mork' address.city=Düren "
                     "address.country=DE\n"
@@ -327,6 +335,8 @@ private:
     ShowOptions show_;
     StatusOptions status_;
     DepartedOptions departed_;
+    LogoutOptions logout_;
+    LoginOptions login_;
     ConflictsOptions conflicts_;
     ResolveOptions resolve_;
     SyncOptions sync_;

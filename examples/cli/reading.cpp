@@ -421,6 +421,8 @@ int status(const StatusOptions& options) {
         add_row("conflicts", std::to_string(o.conflicts));
         add_row("departed", std::to_string(o.departed));
         for (const std::string& scope : o.incomplete) add_row("incomplete", scope);
+        for (const LoggedOut& user : o.logged_out)
+            add_row("logged_out", "unsent work of " + user.rep + ": " + waiting_of(user));
         if (!people)
             for (const HeldBundle& bundle : held)
                 for (const Refusal& reason : bundle.reasons)

@@ -24,6 +24,8 @@ std::string local_second(const Instant& instant);
 std::string bytes_shown(std::uint64_t bytes);
 /// `1 bundle`, `2 bundles`.
 std::string counted(std::size_t n, const std::string& noun);
+/// `2 bundles, 1 draft`: what of a user who has logged out waits for them.
+std::string waiting_of(const LoggedOut& user);
 
 /// Values for people: amounts with their decimals, references by the name of what they refer to.
 ///

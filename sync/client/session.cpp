@@ -78,6 +78,7 @@ std::string Session::next_request() {
     request.witnessed = std::move(out.witnessed);
     request.touched = std::move(out.touched);
     const ErasureOrder done = replica_.order_done();
+    request.anew = replica_.anew();
     request.erasures = done.number;
     request.erasures_claim = done.claim;
     if (orders_known_) request.handed = replica_.orders_after(*orders_known_, kOrdersHandedMax);
@@ -90,6 +91,14 @@ Session::Step Session::take_reply(std::string_view archive) {
         throw Error(ErrorCode::protocol_violated, "a reply with an unknown outcome");
     Step step;
     if (!replica_.in_flight(reply.next)) return step;
+    if (reply.outcome == protocol::Outcome::erasures_wanted) {
+        if (orders_known_ == reply.erasures_known)
+            throw Error(ErrorCode::protocol_violated,
+                        "the server asks again for erasure orders it was handed");
+        orders_known_ = reply.erasures_known;
+        step.counted = true;
+        return step;
+    }
     if (reply.outcome != protocol::Outcome::ok) {
         step.counted = true;
         step.out_of_step = ++mismatches_ > kMismatchesMax;
@@ -103,14 +112,6 @@ Session::Step Session::take_reply(std::string_view archive) {
             replica_.note_declined();
             step.declined = true;
         }
-        return step;
-    }
-    if (reply.outcome == protocol::Outcome::erasures_wanted) {
-        if (orders_known_ == reply.erasures_known)
-            throw Error(ErrorCode::protocol_violated,
-                        "the server asks again for erasure orders it was handed");
-        orders_known_ = reply.erasures_known;
-        step.counted = true;
         return step;
     }
     orders_known_.reset();

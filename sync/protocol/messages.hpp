@@ -60,6 +60,7 @@ struct Request {
     std::uint64_t next = 0;  ///< this sync
     std::uint32_t limits_version = 0;
     std::vector<std::string> bundles;
+    bool anew = false;  ///< the device has none of what earlier syncs brought: begin at the start
     // Only once the device has carried out an erasure order:
     std::uint64_t erasures = 0;        ///< the highest; 0: none
     std::uint64_t erasures_claim = 0;  ///< of that one
@@ -80,9 +81,11 @@ struct Request {
 
     template <class A>
     void serialize(A& a) {
-        auto head = static_cast<std::uint8_t>(kind | (erasures != 0 ? kNamesErasures : 0));
+        auto head = static_cast<std::uint8_t>(kind | (erasures != 0 ? kNamesErasures : 0) |
+                                              (anew ? kAnew : 0));
         a(version, head, writer, last, next, limits_version, bundles);
-        kind = static_cast<std::uint8_t>(head & ~kNamesErasures);
+        kind = static_cast<std::uint8_t>(head & ~(kNamesErasures | kAnew));
+        anew = (head & kAnew) != 0;
         if ((head & kNamesErasures) != 0) a(erasures, erasures_claim, handed);
         if (kind != kNormal)
             a(basis, cursor, receipt, parent, credential, file, more, sent, authors, witnessed,
@@ -91,7 +94,7 @@ struct Request {
     friend bool operator==(const Request&, const Request&) = default;
 
 private:
-    static constexpr int kNamesErasures = 4;
+    static constexpr int kNamesErasures = 4, kAnew = 8;
 };
 
 struct BundleVerdict {

@@ -121,7 +121,7 @@ private:
     Place place_in_recovery() {
         if (request_.more) return Place::offers;
         check_cursor(request_.cursor);
-        basis_ = request_.cursor;
+        if (!request_.anew) basis_ = request_.cursor;
         const auto& entries = device_.entries;
         if (!entries.empty() && entries.back().id == request_.next) return Place::answered_before;
         if (request_.kind == protocol::kFork)
@@ -137,7 +137,7 @@ private:
         if (request_.last == protocol::Entry{}) return true;
         for (const ServerEntry& entry : device_.entries)
             if (const auto* answer = answer_of(entry, request_.last)) {
-                basis_ = answer->cursor;
+                if (!request_.anew) basis_ = answer->cursor;
                 return true;
             }
         return false;

@@ -90,6 +90,14 @@ struct HeldBundle {
     std::vector<Needed> waits_for{};
 };
 
+/// Somebody who has logged out of this file, and what of theirs waits until they log in again.
+struct LoggedOut {
+    std::string rep, tenant, server;
+    Instant left_at;
+    std::size_t unsent = 0, drafts = 0;       ///< bundles
+    std::optional<Instant> unreceived_since;  ///< capture time of the earliest unsent one
+};
+
 /// How the file stands as a whole. Derived when asked, never stored.
 struct Overview {
     std::size_t drafts = 0, queued = 0, sent = 0, refused = 0, review = 0,
@@ -104,6 +112,7 @@ struct Overview {
     std::vector<std::string> incomplete;  ///< scopes whose first download is not at its end
     std::size_t departed = 0;             ///< records that left this device's scopes
     std::string file_id;                  ///< 16 hex digits
+    std::vector<LoggedOut> logged_out;    ///< in the order they left
 };
 
 /// A record that left this device's scopes: gone from lists and searches, but who worked on it can
@@ -254,6 +263,17 @@ public:
     /// states. Conditions only the server can check may still turn the request down. Errors:
     /// not_found.
     std::vector<NextState> next_states(const RecordId& subject) const;
+
+    // ---- users
+    /// Ends the session of the user this file is enrolled for, so that another may enrol with it or
+    /// log in. What the server has confirmed is removed from the file; unsent work and drafts stay
+    /// in it, and nobody else sees or sends them. Takes as long as writing the file anew. Errors:
+    /// not_enrolled.
+    void log_out();
+    /// Goes on where this user logged out: unsent work and drafts are there at once, the rest comes
+    /// with the next sync. Whoever calls this has made sure that it is them. Errors: not_found;
+    /// conflict while somebody else is logged in, or unsent work of nobody is there.
+    void log_in(const std::string& rep);
 
     // ---- read
     std::optional<Record> find(const RecordId& id) const;

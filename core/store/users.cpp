@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// Several users of one file, one at a time. Who logs out leaves nothing to be read but takes
+// nothing along that is unsent: it is parked, row by row, until the same user logs in again.
+#include "store/users.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "model/archive.hpp"
+#include "store/apply.hpp"
+#include "store/core.hpp"
+#include "store/identity.hpp"
+#include "store/pending.hpp"
+#include "store/schema.hpp"
+#include "store/search.hpp"
+
+namespace rapport {
+namespace {
+
+// What belongs to the user and not to the file; `parked` tells which of it unsent work needs.
+struct Own {
+    std::string_view table;
+    bool parked;
+};
+constexpr std::array kOwn{
+    Own{"bundle", true},    Own{"change", true},         Own{"needs", true},
+    Own{"entry", true},     Own{"entry_more", true},     Own{"offer", true},
+    Own{"request", true},   Own{"request_bundle", true}, Own{"draft_text", true},
+    Own{"erasure", true},   Own{"author", true},         Own{"external_id", false},
+    Own{"touched", false},  Own{"staged", false},        Own{"staged_departure", false},
+    Own{"departed", false}, Own{"incomplete", false},    Own{"renewed", false}};
+constexpr std::array kOwnMeta{"identity", "enrolment_secret", "counter",
+                              "run",      "last_sync",        "limits",
+                              "recovery", "declined",         "erasures_done"};
+constexpr const char* kMeta = "meta";
+constexpr const char* kUnsent = " WHERE status&3<>0";
+
+// One row of any table, as it goes into `parked` and comes out again.
+struct ParkedRow {
+    std::vector<std::string> names;
+    std::vector<sqlite::RawValue> cells;
+
+    std::string encode() const {
+        WireWriter w;
+        w.varint(names.size());
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            w(names[i]);
+            w.varint(static_cast<std::uint64_t>(cells[i].type));
+            if (cells[i].type == sqlite::RawValue::Type::integer)
+                w(cells[i].integer);
+            else
+                w(cells[i].bytes);
+        }
+        return w.take();
+    }
+    static ParkedRow decode(std::string_view bytes) {
+        ParkedRow row;
+        WireReader r(bytes);
+        for (std::size_t n = r.count(); n > 0; --n) {
+            r(row.names.emplace_back());
+            sqlite::RawValue& cell = row.cells.emplace_back();
+            cell.type = static_cast<sqlite::RawValue::Type>(r.varint());
+            if (cell.type == sqlite::RawValue::Type::integer)
+                r(cell.integer);
+            else
+                r(cell.bytes);
+        }
+        r.finish();
+        return row;
+    }
+};
+
+class Parking {
+public:
+    Parking(sqlite::Database& db, std::int64_t user) : db_(db), user_(user) {}
+
+    void park(const std::string& table, const std::string& where = {}) {
+        auto select = db_.prepare("SELECT * FROM " + identifier(table) + where);
+        while (select.step()) {
+            ParkedRow row;
+            for (int i = 0; i < select.columns(); ++i) {
+                row.names.emplace_back(select.name(i));
+                row.cells.push_back(select.raw(i));
+            }
+            db_.prepare("INSERT INTO parked(user, name, body) VALUES(?,?,?)")
+                .bind(1, user_)
+                .bind(2, table)
+                .bind_blob(3, row.encode())
+                .run();
+        }
+    }
+
+    void bring_back() {
+        std::vector<std::pair<std::string, ParkedRow>> rows;
+        auto select = db_.prepare("SELECT name, body FROM parked WHERE user=? ORDER BY seq");
+        select.bind(1, user_);
+        while (select.step()) rows.emplace_back(select.text(0), ParkedRow::decode(select.blob(1)));
+        select.reset();
+        for (const auto& [table, row] : rows) insert(table, row);
+        db_.prepare("DELETE FROM parked WHERE user=?").bind(1, user_).run();
+    }
+
+private:
+    void insert(const std::string& table, const ParkedRow& row) {
+        std::string columns, marks;
+        for (const std::string& name : row.names) {
+            columns += (columns.empty() ? "" : ",") + identifier(name);
+            marks += marks.empty() ? "?" : ",?";
+        }
+        auto statement = db_.prepare("INSERT OR REPLACE INTO " + identifier(table) + "(" + columns +
+                                     ") VALUES(" + marks + ")");
+        for (std::size_t i = 0; i < row.cells.size(); ++i)
+            statement.bind(static_cast<int>(i) + 1, row.cells[i]);
+        statement.run();
+    }
+
+    sqlite::Database& db_;
+    std::int64_t user_;
+};
+
+void empty_file(Store::Core::Writing& writing) {
+    sqlite::Database& db = writing.db;
+    drop_index(db);  // first, so that no row leaves a mark in it
+    for (const Own& own : kOwn) db.execute("DELETE FROM " + identifier(own.table));
+    for (const Kind* kind : all_kinds()) {
+        auto select = db.prepare("SELECT id FROM " + identifier(kind->name));
+        while (select.step()) writing.changed(*kind, select.id(0));
+        select.reset();
+        db.execute("DELETE FROM " + identifier(kind->name));
+    }
+    for (const char* key : kOwnMeta) db.prepare("DELETE FROM meta WHERE key=?").bind(1, key).run();
+    set_meta(db, "rep", "");
+}
+
+}  // namespace
+
+void Store::log_out() {
+    {
+        Core::Writing writing(*core_);
+        sqlite::Database& db = writing.db;
+        const auto identity = stored_identity(db);
+        if (!identity) throw Error(ErrorCode::not_enrolled, "nobody is logged in");
+        db.prepare("INSERT INTO user(server, tenant, rep, left_at) VALUES(?,?,?,?)")
+            .bind_all(identity->server, identity->tenant, identity->rep, core_->now().packed())
+            .run();
+        Parking parking(db, db.last_row_id());
+        std::string keys;
+        for (const char* key : kOwnMeta)
+            keys += (keys.empty() ? "'" : ",'") + std::string(key) + "'";
+        parking.park(kMeta, " WHERE key IN (" + keys + ")");
+        for (const Own& own : kOwn)
+            if (own.parked) parking.park(std::string(own.table));
+        parking.park("external_id", " WHERE record IN (SELECT record FROM change)");
+        for (const Kind* kind : all_kinds()) parking.park(kind->name, kUnsent);
+        empty_file(writing);
+        writing.commit();
+    }
+    core_->scrub();  // a reader may be in the way: then the log keeps old pages until it is reused
+}
+
+void Store::log_in(const std::string& rep) {
+    Core::Writing writing(*core_);
+    sqlite::Database& db = writing.db;
+    if (stored_identity(db)) throw Error(ErrorCode::conflict, "somebody else is logged in");
+    auto select = db.prepare("SELECT id FROM user WHERE rep=? ORDER BY id DESC LIMIT 1");
+    if (!select.bind(1, rep).step())
+        throw Error(ErrorCode::not_found, "this user has not logged out here");
+    const std::int64_t user = select.integer(0);
+    select.reset();
+    if (db.prepare("SELECT 1 FROM bundle LIMIT 1").step())
+        throw Error(ErrorCode::conflict,
+                    "something was captured while nobody was logged in; enrol, or discard it");
+    Parking(db, user).bring_back();
+    db.prepare("DELETE FROM user WHERE id=?").bind(1, user).run();
+    // What the server had confirmed has gone: it comes down again, and what does not come is gone
+    // there as well.
+    set_meta(db, "anew", std::int64_t{1});
+    set_meta(db, "renewal", kMarking);
+    for (const Kind* kind : all_kinds()) {
+        auto rows = db.prepare("SELECT id FROM " + identifier(kind->name));
+        while (rows.step()) writing.changed(*kind, rows.id(0));
+    }
+    writing.commit();
+}
+
+std::vector<LoggedOut> logged_out(sqlite::Database& db) {
+    std::vector<LoggedOut> users;
+    auto select = db.prepare("SELECT id, server, tenant, rep, left_at FROM user ORDER BY id");
+    while (select.step()) {
+        LoggedOut& user = users.emplace_back();
+        user.server = select.text(1);
+        user.tenant = select.text(2);
+        user.rep = select.text(3);
+        user.left_at = Instant::unpack(select.integer(4));
+        auto bundles = db.prepare("SELECT body FROM parked WHERE user=? AND name='bundle'");
+        bundles.bind(1, select.integer(0));
+        while (bundles.step()) {
+            const ParkedRow row = ParkedRow::decode(bundles.blob(0));
+            const auto at = [&](std::string_view name) {
+                const auto found = std::find(row.names.begin(), row.names.end(), name);
+                return found == row.names.end()
+                           ? 0
+                           : row.cells[static_cast<std::size_t>(found - row.names.begin())].integer;
+            };
+            if (static_cast<BundleState>(at("state")) == BundleState::draft) {
+                ++user.drafts;
+                continue;
+            }
+            ++user.unsent;
+            const Instant captured = Instant::unpack(at("captured_at"));
+            if (!user.unreceived_since || captured.at < user.unreceived_since->at)
+                user.unreceived_since = captured;
+        }
+    }
+    return users;
+}
+
+}  // namespace rapport

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// Several users of one device file, one after the other: real stores and the real engine.
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "rapport/doctor.hpp"
+#include "sim/world.hpp"
+#include "store/replica.hpp"
+
+using namespace rapport;
+using namespace rapport::sim;
+
+namespace {
+
+bool holds(const std::string& path, const std::string& words) {
+    for (const char* beside : {"", "-wal"}) {
+        std::ifstream in(path + beside, std::ios::binary);
+        const std::string all{std::istreambuf_iterator<char>(in), {}};
+        if (all.find(words) != std::string::npos) return true;
+    }
+    return false;
+}
+
+/// The tablet of a branch that R17 and R23 share, and R17's own phone.
+struct Branch {
+    World world;
+    Device& tablet = world.device("R17", Role::rep, {"territory/DE-50"});
+    Device& phone = world.device("R17", Role::rep, {"territory/DE-50"});
+    const std::uint64_t first = tablet.writer;
+    Id<Customer> customer = world.customer(phone, "Molkerei Mondsee");
+    Id<Customer> quiet = world.customer(phone, "Kelterei Kranich");
+
+    Branch() {
+        world.settle();
+        REQUIRE(tablet.store->find(customer));
+    }
+    void log_out() { tablet.store->log_out(); }
+    void log_in_first() {
+        tablet.store->log_in("R17");
+        tablet.writer = first;
+        tablet.session = std::make_unique<Session>(*tablet.store);
+        tablet.session->begin();
+    }
+    void enrol_second() {
+        server::Device row;
+        row.tenant = "default";
+        row.writer = 77;
+        row.rep = "R23";
+        row.scopes = {"territory/DE-40"};
+        row.credential_hash = "hash-77";
+        auto transaction = world.storage().begin_write();
+        transaction->save(row);
+        transaction->commit();
+        Replica(*tablet.store)
+            .enrol({"memory:", "default", "R23", Role::rep, row.scopes, row.writer, "secret"});
+        tablet.writer = row.writer;
+        tablet.session = std::make_unique<Session>(*tablet.store);
+        tablet.session->begin();
+    }
+    Id<Visit> visit(const Id<Customer>& at, const std::string& summary) {
+        Visit visit;
+        visit.customer_id = at;
+        visit.type = VisitType::visit;
+        visit.summary = summary;
+        const auto id = tablet.capture(visit);
+        REQUIRE(tablet.last);
+        return id;
+    }
+    std::string author_of(const RecordId& id) {
+        const auto record = world.storage().begin_read()->record("default", id);
+        return record ? record->author : "";
+    }
+};
+
+}  // namespace
+
+TEST_CASE("who logs in on another's file sees nothing of theirs, and sends nothing of it") {
+    Branch branch;
+    Store& store = *branch.tablet.store;
+    const auto unsent = branch.visit(branch.customer, "Deckel undicht");
+    REQUIRE(store.edit(branch.customer).set(&Customer::phone, "+492461123456").save());
+    Bundling begun = store.bundle();
+    Note note;
+    note.subject_id = branch.customer;
+    note.text = "angefangen";
+    const auto draft = begun.add(note);
+    REQUIRE(begun.save_draft());
+    store.autosave(draft, "at", "morgen");
+    while (store.index_some()) {
+    }
+
+    branch.log_out();
+    CHECK_FALSE(store.overview().enrolled);
+    CHECK_FALSE(store.find(branch.customer));
+    CHECK_FALSE(store.find(unsent));
+    CHECK(store.drafts().empty());
+    CHECK(store.overview().queued == 0);
+    SearchRequest request;
+    request.text = "undicht";
+    CHECK(store.search(request).hits.empty());
+    CHECK_FALSE(holds(branch.tablet.path(), "Kelterei Kranich"));  // confirmed: the server has it
+    CHECK(holds(branch.tablet.path(), "Deckel undicht"));
+    const auto waiting = store.overview().logged_out;
+    REQUIRE(waiting.size() == 1);
+    CHECK(waiting[0].rep == "R17");
+    CHECK(waiting[0].unsent == 2);
+    CHECK(waiting[0].drafts == 1);
+    CHECK(waiting[0].unreceived_since.has_value());
+    CHECK(store.check().empty());
+    CHECK_THROWS_AS(store.log_out(), Error);
+    CHECK_THROWS_AS(store.log_in("R99"), Error);
+
+    branch.enrol_second();
+    const auto own = branch.world.customer(branch.tablet, "Brauerei Birkhuhn");
+    branch.world.settle();
+    CHECK(store.find(own));
+    CHECK_FALSE(store.find(branch.customer));
+    CHECK(branch.author_of(own) == "R23");
+    CHECK(branch.author_of(unsent).empty());
+    CHECK(branch.world.differences().empty());
+    CHECK_THROWS_AS(store.log_in("R17"), Error);
+
+    branch.log_out();
+    branch.log_in_first();
+    CHECK(store.overview().logged_out.size() == 1);
+    CHECK_FALSE(store.find(own));
+    CHECK(branch.tablet.read(unsent).summary.text() == "Deckel undicht");
+    CHECK(branch.tablet.read(branch.customer).phone == Phone("+492461123456"));
+    REQUIRE(store.drafts().size() == 1);
+    CHECK(store.drafts()[0].unfinished.size() == 1);
+    CHECK(store.status(unsent).state == SyncState::queued);
+    branch.world.settle();
+    CHECK(branch.author_of(unsent) == "R17");
+    CHECK(branch.author_of(branch.customer) == "R17");
+    CHECK(store.status(unsent).state == SyncState::confirmed);
+    CHECK(branch.tablet.read(branch.quiet).name == "Kelterei Kranich");
+    CHECK(store.drafts().size() == 1);
+    CHECK(branch.world.differences().empty());
+    CHECK(store.check().empty());
+}
+
+TEST_CASE("a request in flight at log-out is answered once its user is back") {
+    Branch branch;
+    const auto visit = branch.visit(branch.customer, "Deckel undicht");
+    const std::string request = branch.tablet.session->next_request();
+    SUBCASE("it had arrived") {
+        REQUIRE(branch.world.engine().sync({branch.first, request}).error_code.empty());
+    }
+    SUBCASE("it had not") {}
+    branch.log_out();
+    branch.enrol_second();
+    branch.world.settle();
+    branch.log_out();
+    branch.log_in_first();
+    branch.tablet.restart();
+    branch.world.settle();
+    CHECK(branch.tablet.store->status(visit).state == SyncState::confirmed);
+    CHECK(branch.phone.read(visit).summary.siblings.size() == 1);
+    CHECK(branch.world.differences().empty());
+}
+
+TEST_CASE("what left the user's territory while another was logged in is not shown again") {
+    Branch branch;
+    REQUIRE(
+        branch.tablet.store->edit(branch.customer).set(&Customer::phone, "+492461123456").save());
+    branch.log_out();
+    branch.world.hand_over(branch.customer, "territory/DE-40");
+    branch.enrol_second();
+    branch.world.settle();
+    REQUIRE(branch.tablet.store->find(branch.customer));
+    branch.log_out();
+    branch.log_in_first();
+    branch.world.settle();
+    CHECK(branch.tablet.store->find(branch.quiet));
+    CHECK(branch.world.differences().empty());
+}
+
+TEST_CASE("a salvaged file still holds the work of who is logged out") {
+    Branch branch;
+    const auto visit = branch.visit(branch.customer, "Deckel undicht");
+    branch.log_out();
+    branch.tablet.session.reset();
+    branch.tablet.store.reset();
+    const std::string fresh = branch.tablet.path() + ".fresh";
+    salvage(branch.tablet.path(), fresh);
+    Store::Options options;
+    options.environment = &branch.tablet.environment;
+    Store store = Store::open(fresh, options);
+    REQUIRE(store.overview().logged_out.size() == 1);
+    CHECK(store.overview().logged_out[0].unsent == 1);
+    store.log_in("R17");
+    CHECK(store.read(visit)->summary.text() == "Deckel undicht");
+}
