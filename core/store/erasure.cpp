@@ -3,9 +3,11 @@
 
 #include <algorithm>
 
+#include "store/identity.hpp"
 #include "store/pending.hpp"
 #include "store/schema.hpp"
 #include "store/search.hpp"
+#include "store/users.hpp"
 
 namespace rapport {
 namespace {
@@ -155,6 +157,7 @@ void take_orders(Store::Core::Writing& writing, const std::vector<ErasureOrder>&
     }
     if (subjects.empty()) return;
     erase(db, subjects, [&](const Kind& kind, const RecordId& id) { writing.changed(kind, id); });
+    if (const auto identity = stored_identity(db)) erase_parked(db, *identity, subjects);
 }
 
 void erase_again(sqlite::Database& db) {

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "model/archive.hpp"
+#include "model/erasure.hpp"
 #include "model/lifecycle.hpp"
 
 namespace rapport {
@@ -115,6 +116,24 @@ void save_pending(sqlite::Database& db, const PendingChange& change, const Row& 
         .bind(5, change.scope)
         .bind_blob(6, encode_change(change, row))
         .run();
+}
+
+std::string without_erasable(std::string_view writes, const Kind& kind) {
+    const auto goes = [&](std::uint64_t number) {
+        const Field* field = kind.field(static_cast<std::uint16_t>(number));
+        return field && erasable(*field);
+    };
+    WireReader r(writes);
+    std::vector<std::uint64_t> in_row;
+    for (std::size_t n = r.count(); n > 0; --n) in_row.push_back(r.varint());
+    std::vector<Write> kept = decode_writes(r.bytes(r.remaining()));
+    std::erase_if(in_row, goes);
+    std::erase_if(kept, [&](const Write& write) { return goes(write.field); });
+    WireWriter w;
+    w.varint(in_row.size());
+    for (const std::uint64_t field : in_row) w.varint(field);
+    w.bytes(encode_writes(kept));
+    return w.take();
 }
 
 FieldState overlay(const Row& row, const std::vector<PendingChange>& pending, std::uint16_t field,

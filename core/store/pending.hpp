@@ -41,6 +41,9 @@ std::vector<PendingChange> load_pending(sqlite::Database& db, const Row& row);
 /// removed.
 void save_pending(sqlite::Database& db, const PendingChange& change, const Row& row);
 
+/// The `writes` of a stored change, without those of fields an erasure order takes.
+std::string without_erasable(std::string_view writes, const Kind& kind);
+
 /// A field's confirmed state with pending writes over it, in order; their dots are (kUnsentWriter,
 /// bundle).
 /// `without` leaves the changes of one bundle out.

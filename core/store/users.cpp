@@ -7,6 +7,7 @@
 #include <array>
 
 #include "model/archive.hpp"
+#include "model/erasure.hpp"
 #include "store/apply.hpp"
 #include "store/core.hpp"
 #include "store/identity.hpp"
@@ -39,6 +40,16 @@ constexpr const char* kUnsent = " WHERE status&3<>0";
 struct ParkedRow {
     std::vector<std::string> names;
     std::vector<sqlite::RawValue> cells;
+
+    sqlite::RawValue* cell(std::string_view name) {
+        const auto found = std::find(names.begin(), names.end(), name);
+        return found == names.end() ? nullptr
+                                    : &cells[static_cast<std::size_t>(found - names.begin())];
+    }
+    bool holds(const std::string& column, const RecordId& id) {
+        const sqlite::RawValue* value = cell(column);
+        return value && value->bytes == id.raw();
+    }
 
     std::string encode() const {
         WireWriter w;
@@ -102,6 +113,10 @@ public:
 
 private:
     void insert(const std::string& table, const ParkedRow& row) {
+        const bool ours = table == kMeta || kind_named(table) ||
+                          std::any_of(kOwn.begin(), kOwn.end(),
+                                      [&](const Own& own) { return own.table == table; });
+        if (!ours) throw Error(ErrorCode::storage_damaged, "a parked row is of an unknown table");
         std::string columns, marks;
         for (const std::string& name : row.names) {
             columns += (columns.empty() ? "" : ",") + identifier(name);
@@ -116,6 +131,126 @@ private:
 
     sqlite::Database& db_;
     std::int64_t user_;
+};
+
+// What waits for one user, held to orders that came while they were away.
+class ParkedErasure {
+public:
+    ParkedErasure(sqlite::Database& db, std::int64_t user, const std::set<RecordId>& subjects)
+        : db_(db), subjects_(subjects), reached_(subjects) {
+        auto select = db_.prepare("SELECT seq, name, body FROM parked WHERE user=?");
+        select.bind(1, user);
+        while (select.step())
+            rows_.push_back({select.integer(0), std::string(select.text(1)),
+                             ParkedRow::decode(select.blob(2))});
+    }
+
+    void run() {
+        for (std::size_t before = 0; before != reached_.size();) {
+            before = reached_.size();
+            for (Parked& p : rows_)
+                if (const Kind* kind = kind_named(p.table); kind && is_reached(*kind, p.row))
+                    reached_.insert(id_in(p.row, "id"));
+        }
+        for (Parked& p : rows_) {
+            const Kind* kind = kind_named(p.table);
+            if (kind ? reached_.contains(id_in(p.row, "id")) && erase_row(*kind, p.row)
+                : p.table == "change" ? erase_change(p.row)
+                : p.table == "bundle" ? erase_bundle(p.row)
+                                      : false)
+                keep(p);
+            const bool loose = p.table == "draft_text" || p.table == "external_id";
+            if (loose && reached_.contains(id_in(p.row, "record")))
+                db_.prepare("DELETE FROM parked WHERE seq=?").bind(1, p.seq).run();
+        }
+    }
+
+private:
+    struct Parked {
+        std::int64_t seq;
+        std::string table;
+        ParkedRow row;
+    };
+
+    static RecordId id_in(ParkedRow& row, const char* column) {
+        const sqlite::RawValue* value = row.cell(column);
+        return (value ? RecordId::from_bytes(value->bytes) : std::nullopt).value_or(RecordId{});
+    }
+
+    static bool names(const Field& field, ParkedRow& row, const RecordId& id) {
+        if (field.is_keyed()) {
+            const sqlite::RawValue* value = row.cell(column_of(field));
+            return field.type.shape == Shape::reference && value &&
+                   value->bytes.find(id.text()) != std::string::npos;
+        }
+        if (field.type.shape == Shape::reference) return row.holds(column_of(field), id);
+        return std::any_of(
+            field.type.parts.begin(), field.type.parts.end(), [&](const PartInfo& part) {
+                return part.type.shape == Shape::reference && row.holds(column_of(field, part), id);
+            });
+    }
+    bool is_reached(const Kind& kind, ParkedRow& row) {
+        const auto any_names = [&](const Field& field, const std::set<RecordId>& ids) {
+            return std::any_of(ids.begin(), ids.end(),
+                               [&](const RecordId& id) { return names(field, row, id); });
+        };
+        const Field* root = kind.field(kind.root);
+        return (root && any_names(*root, reached_)) ||
+               std::any_of(kind.fields.begin(), kind.fields.end(),
+                           [&](const Field& field) { return any_names(field, subjects_); });
+    }
+
+    static bool erase_row(const Kind& kind, ParkedRow& row) {
+        for (const Field& field : kind.fields)
+            if (erasable(field))
+                for (const Column& column : columns_of(field))
+                    if (sqlite::RawValue* value = row.cell(column.name)) *value = {};
+        if (sqlite::RawValue* siblings = row.cell("siblings")) *siblings = {};
+        sqlite::RawValue* version = row.cell("version");
+        if (!version || version->type == sqlite::RawValue::Type::null) return true;
+        RecordState state;
+        state.kind = kind.number;
+        decode_fields(version->bytes, false, state);
+        strip(state);
+        version->bytes =
+            encode_fields(state, false, [](auto, const LiveValue& live) { return live.elided; });
+        return true;
+    }
+    bool erase_change(ParkedRow& row) {
+        const sqlite::RawValue* number = row.cell("kind");
+        sqlite::RawValue* writes = row.cell("writes");
+        const Kind* kind =
+            number ? kind_numbered(static_cast<std::uint16_t>(number->integer)) : nullptr;
+        if (!kind || !writes || !reached_.contains(id_in(row, "record"))) return false;
+        writes->bytes = without_erasable(writes->bytes, *kind);
+        return true;
+    }
+    bool erase_bundle(ParkedRow& row) {
+        bool any = false;
+        if (sqlite::RawValue* reasons = row.cell("reasons"); reasons && !reasons->bytes.empty()) {
+            auto list = decode<std::vector<Refusal>>(reasons->bytes);
+            any = strip(list);
+            reasons->bytes = encode(list);
+        }
+        sqlite::RawValue* bytes = row.cell("bytes");
+        if (!bytes || bytes->bytes.empty()) return any;
+        Bundle bundle = decode_bundle(bytes->bytes);
+        for (Change& change : bundle.changes)
+            if (reached_.contains(change.id)) any |= strip(change);
+        bytes->bytes = encode_bundle(bundle);
+        return any;
+    }
+    void keep(const Parked& p) {
+        db_.prepare("UPDATE parked SET body=? WHERE seq=?")
+            .bind_blob(1, p.row.encode())
+            .bind(2, p.seq)
+            .run();
+    }
+
+    sqlite::Database& db_;
+    const std::set<RecordId>& subjects_;
+    std::set<RecordId> reached_;
+    std::vector<Parked> rows_;
 };
 
 void empty_file(Store::Core::Writing& writing) {
@@ -183,6 +318,15 @@ void Store::log_in(const std::string& rep) {
     writing.commit();
 }
 
+void erase_parked(sqlite::Database& db, const Identity& of, const std::set<RecordId>& subjects) {
+    std::vector<std::int64_t> users;
+    auto select = db.prepare("SELECT id FROM user WHERE server=? AND tenant=?");
+    select.bind_all(of.server, of.tenant);
+    while (select.step()) users.push_back(select.integer(0));
+    select.reset();
+    for (const std::int64_t user : users) ParkedErasure(db, user, subjects).run();
+}
+
 std::vector<LoggedOut> logged_out(sqlite::Database& db) {
     std::vector<LoggedOut> users;
     auto select = db.prepare("SELECT id, server, tenant, rep, left_at FROM user ORDER BY id");
@@ -195,12 +339,10 @@ std::vector<LoggedOut> logged_out(sqlite::Database& db) {
         auto bundles = db.prepare("SELECT body FROM parked WHERE user=? AND name='bundle'");
         bundles.bind(1, select.integer(0));
         while (bundles.step()) {
-            const ParkedRow row = ParkedRow::decode(bundles.blob(0));
+            ParkedRow row = ParkedRow::decode(bundles.blob(0));
             const auto at = [&](std::string_view name) {
-                const auto found = std::find(row.names.begin(), row.names.end(), name);
-                return found == row.names.end()
-                           ? 0
-                           : row.cells[static_cast<std::size_t>(found - row.names.begin())].integer;
+                const sqlite::RawValue* value = row.cell(name);
+                return value ? value->integer : 0;
             };
             if (static_cast<BundleState>(at("state")) == BundleState::draft) {
                 ++user.drafts;

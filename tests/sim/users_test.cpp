@@ -177,6 +177,43 @@ TEST_CASE("what left the user's territory while another was logged in is not sho
     CHECK(branch.world.differences().empty());
 }
 
+TEST_CASE("an erasure that comes with another user reaches what is parked") {
+    Branch branch;
+    Store& store = *branch.tablet.store;
+    Contact person;
+    person.customer_id = branch.customer;
+    person.name = PersonName{"Ute", "Kaulquappe"};
+    const auto contact = branch.phone.capture(person);
+    branch.world.settle();
+    REQUIRE(store.edit(contact).set(&Contact::name, PersonName{"Ute", "Molchkoenigin"}).save());
+    Note about;
+    about.subject_id = contact;
+    about.text = "Segelfalter";
+    const auto note = branch.tablet.capture(about);
+    REQUIRE_FALSE(branch.tablet.session->next_request().empty());  // frozen
+    about.text = "Zitronenfalter";
+    Bundling draft = store.bundle();
+    draft.add(about);
+    REQUIRE(draft.save_draft());
+    const auto visit = branch.visit(branch.customer, "Deckel undicht");
+    branch.log_out();
+    branch.enrol_second();
+    for (const char* words : {"Molchkoenigin", "Segelfalter", "Zitronenfalter"})
+        REQUIRE(holds(branch.tablet.path(), words));
+    REQUIRE(branch.world.engine().erase("default", contact, false));
+    branch.world.settle();
+    for (const char* words : {"Kaulquappe", "Molchkoenigin", "Segelfalter", "Zitronenfalter"})
+        CHECK_FALSE(holds(branch.tablet.path(), words));
+    branch.log_out();
+    branch.log_in_first();
+    CHECK(store.check().empty());
+    branch.world.settle();
+    CHECK(store.status(note).state == SyncState::confirmed);
+    CHECK(branch.tablet.read(visit).summary.text() == "Deckel undicht");
+    CHECK(branch.tablet.read(contact).erased == true);
+    CHECK(branch.world.differences().empty());
+}
+
 TEST_CASE("a salvaged file still holds the work of who is logged out") {
     Branch branch;
     const auto visit = branch.visit(branch.customer, "Deckel undicht");
