@@ -211,7 +211,7 @@ void Store::Core::Writing::commit() {
     }
     changes_.clear();
     transaction_.commit();
-    core_.stored_clock_ = last;
+    if (last != in_queue_) core_.stored_clock_ = last;
     core_.stored_captures_ = captures;
     lock_.unlock();
     // The change has been made: who cannot be told for want of memory must not undo the success.
