@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/home.hpp"
 
+#include <algorithm>
+
 namespace rapport {
 namespace {
 
@@ -39,6 +41,26 @@ std::string own_scope(const Record& record, std::string_view author) {
             break;
     }
     return {};
+}
+
+bool covers(std::string_view granted, std::string_view scope) {
+    if (!granted.empty() && granted.back() == '*')
+        return scope.substr(0, granted.size() - 1) == granted.substr(0, granted.size() - 1);
+    return granted == scope;
+}
+
+bool reaches(const std::vector<std::string>& granted, Role role, std::string_view rep,
+             std::string_view scope) {
+    constexpr std::string_view kPerson = "rep/", kPolicy = "policy/";
+    if (scope.empty()) return false;
+    if (scope == "global") return true;
+    if (scope.substr(0, kPerson.size()) == kPerson && scope.substr(kPerson.size()) == rep)
+        return true;
+    if (scope.substr(0, kPolicy.size()) == kPolicy &&
+        (role == Role::price || scope.substr(kPolicy.size()) == name_of(role)))
+        return true;
+    return std::any_of(granted.begin(), granted.end(),
+                       [&](const std::string& each) { return covers(each, scope); });
 }
 
 }  // namespace rapport

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "model/archive.hpp"
+#include "model/home.hpp"
 #include "model/validation.hpp"
 #include "store/identity.hpp"
 #include "store/schema.hpp"
@@ -32,11 +33,51 @@ void note_touched(sqlite::Database& db, const RecordId& id) {
         .run();
 }
 
+// The row stays, hidden, while a server that was restored may still ask for it: until `entry` has
+// left the list.
+void note_departed(sqlite::Database& db, const Row& row, const Departure& departure,
+                   std::int64_t entry) {
+    const Record record = row.record();
+    const Value& own = record.value(row.kind->time);
+    const std::int64_t* at =
+        own.integer() ? own.integer() : record.value(common_field::created_at).integer();
+    auto insert = db.prepare(
+        "INSERT INTO departed(record, kind, move, scope, at, left_at, entry, held) "
+        "VALUES(?,?,?,?,?,?,?,1) "
+        "ON CONFLICT(record) DO UPDATE SET move=excluded.move, scope=excluded.scope, "
+        "left_at=excluded.left_at, entry=excluded.entry WHERE excluded.move > move");
+    insert.bind(1, row.id)
+        .bind(2, static_cast<int>(row.kind->number))
+        .bind(3, departure.move)
+        .bind(4, departure.scope);
+    if (at)
+        insert.bind(5, *at);
+    else
+        insert.bind_null(5);
+    insert.bind(6, meta_integer(db, "last_sync").value_or(0)).bind(7, entry).run();
+}
+
+std::int64_t newest_entry_of(sqlite::Database& db) {
+    auto select = db.prepare("SELECT COALESCE(MAX(seq), 0) FROM entry");
+    select.step();
+    return select.integer(0);
+}
+
+void hide(Store::Core::Writing& writing, Loaded& loaded) {
+    loaded.row.status |= kRowHidden;
+    save_with_pending(writing.db, loaded.row, loaded.pending);
+    // A scope that was taken away is not to be asked for by anybody: the row may go at once.
+    note_departed(writing.db, loaded.row,
+                  {loaded.row.kind->number, loaded.row.id, loaded.row.confirmed.move, {}}, 0);
+    writing.changed(*loaded.row.kind, loaded.row.id);
+}
+
 class Checkpoint {
 public:
     Checkpoint(Store::Core::Writing& writing, Settled& settled)
         : writing_(writing), db_(writing.db), settled_(settled) {
-        if (const auto identity = stored_identity(db_)) writer_ = identity->writer;
+        identity_ = stored_identity(db_);
+        if (identity_) writer_ = identity_->writer;
         run_ = meta_integer(db_, "run").value_or(1);
         renewing_ = meta_integer(db_, "renewal").has_value();
         any_departed_ = db_.prepare("SELECT 1 FROM departed LIMIT 1").step();
@@ -133,6 +174,10 @@ private:
                 merge_applied(*loaded);
                 save(*loaded);
                 note_touched(db_, id);
+                if (identity_ && !(loaded->row.status & kRowHidden) &&
+                    !reaches(identity_->scopes, identity_->role, identity_->rep,
+                             loaded->row.confirmed.scope))
+                    hide(writing_, *loaded);
             }
             applied_.erase(id);
         }
@@ -297,7 +342,7 @@ private:
             if (departure.move == kNotYours && loaded->row.status & kRowHidden) continue;
             loaded->row.status |= kRowHidden;
             save_with_pending(db_, loaded->row, loaded->pending);
-            note_departed(loaded->row, departure);
+            note_departed(db_, loaded->row, departure, newest_entry_of(db_));
             writing_.changed(*loaded->row.kind, departure.id);
         }
         db_.execute("DELETE FROM staged_departure");
@@ -312,31 +357,10 @@ private:
         db_.prepare("DELETE FROM unknown_record WHERE record = ?").bind(1, departure.id).run();
     }
 
-    // The row stays, hidden, while a server that was restored may still ask for it.
-    void note_departed(const Row& row, const Departure& departure) {
-        const Record record = row.record();
-        const Value& own = record.value(row.kind->time);
-        const std::int64_t* at =
-            own.integer() ? own.integer() : record.value(common_field::created_at).integer();
-        auto insert = db_.prepare(
-            "INSERT INTO departed(record, kind, move, scope, at, left_at, entry, held) "
-            "VALUES(?,?,?,?,?,?,(SELECT COALESCE(MAX(seq), 0) FROM entry),1) "
-            "ON CONFLICT(record) DO UPDATE SET move=excluded.move, scope=excluded.scope, "
-            "left_at=excluded.left_at, entry=excluded.entry WHERE excluded.move > move");
-        insert.bind(1, row.id)
-            .bind(2, static_cast<int>(row.kind->number))
-            .bind(3, departure.move)
-            .bind(4, departure.scope);
-        if (at)
-            insert.bind(5, *at);
-        else
-            insert.bind_null(5);
-        insert.bind(6, meta_integer(db_, "last_sync").value_or(0)).run();
-    }
-
     Store::Core::Writing& writing_;
     sqlite::Database& db_;
     Settled& settled_;
+    std::optional<Identity> identity_;
     std::uint64_t writer_ = 0;
     std::int64_t run_ = 0;
     bool any_departed_ = false, renewing_ = false;
@@ -399,6 +423,36 @@ void stage(sqlite::Database& db, const Incoming& incoming) {
     };
     for (const Departure& d : incoming.departures) depart(d.id, d.kind, d.move, d.scope);
     for (const RecordId& id : incoming.not_yours) depart(id, 0, kNotYours, "");
+}
+
+bool hide_out_of_reach(Store::Core::Writing& writing, std::size_t limit) {
+    sqlite::Database& db = writing.db;
+    const auto identity = stored_identity(db);
+    std::size_t hidden = 0;
+    const std::string condition = " WHERE version IS NOT NULL AND status & 8 = 0";
+    for (const Kind* kind : all_kinds()) {
+        std::vector<std::string> lost;
+        auto scopes =
+            db.prepare("SELECT DISTINCT scope FROM " + identifier(kind->name) + condition);
+        while (scopes.step())
+            if (std::string scope(scopes.text(0));
+                identity && !reaches(identity->scopes, identity->role, identity->rep, scope))
+                lost.push_back(std::move(scope));
+        scopes.reset();
+        for (const std::string& scope : lost) {
+            std::vector<RecordId> ids;
+            auto select = db.prepare("SELECT id FROM " + identifier(kind->name) + condition +
+                                     " AND scope = ? LIMIT ?");
+            select.bind(1, scope).bind(2, static_cast<std::int64_t>(limit - hidden));
+            while (select.step()) ids.push_back(select.id(0));
+            select.reset();
+            for (const RecordId& id : ids) hide(writing, *load(db, *kind, id));
+            hidden += ids.size();
+            if (hidden == limit) return true;
+        }
+    }
+    db.execute("DELETE FROM meta WHERE key = 'scopes_changed'");
+    return false;
 }
 
 bool drop_departed(Store::Core::Writing& writing, std::size_t limit) {

@@ -25,6 +25,10 @@ inline constexpr std::int64_t kMarking = 1, kPurging = 2;
 /// work. Returns whether there may be more; the renewal is over when there is not.
 bool drop_not_renewed(Store::Core::Writing& writing, std::size_t limit);
 
+/// Hides what this device's scopes do not reach any more, `limit` at most, like what departed; what
+/// has no unsent work goes with the next drop_departed. Returns whether there may be more.
+bool hide_out_of_reach(Store::Core::Writing& writing, std::size_t limit);
+
 /// Removes rows that departed before the oldest entry both sides keep, `limit` at most, and none
 /// with unsent work; that they departed stays known. Returns whether there may be more.
 bool drop_departed(Store::Core::Writing& writing, std::size_t limit);

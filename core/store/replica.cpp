@@ -387,6 +387,7 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     }
     if (!incoming.scopes.empty()) {
         Identity identity = *stored_identity(db);
+        if (identity.scopes != incoming.scopes) set_meta(db, "scopes_changed", std::int64_t{1});
         identity.scopes = incoming.scopes;
         store_identity(db, identity);
     }
@@ -397,6 +398,7 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
                      });
     std::vector<RecordId> arrived;
     for (const IncomingRecord& record : incoming.records) arrived.push_back(record.id);
+    if (incoming.revoked) db.execute("DELETE FROM staged; DELETE FROM staged_departure");
     stage(db, incoming);
     if (incoming.leaves_entry) {
         db.execute("DELETE FROM meta WHERE key='anew'");
@@ -428,7 +430,7 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     if (incoming.renewal) set_meta(db, "renewal", kMarking);
     if (incoming.checkpoint || incoming.download)
         store_.core().clock().observe(apply_staged(writing, incoming.records, settled));
-    if (incoming.checkpoint) {
+    if (incoming.checkpoint && !incoming.revoked) {
         db.execute("DELETE FROM incomplete");
         if (meta_integer(db, "renewal") == kMarking) set_meta(db, "renewal", kPurging);
     } else {
@@ -448,10 +450,14 @@ bool Replica::tidy() {
         const Store::Core::Reading reading(store_.core());
         auto any = reading.db.prepare(
             "SELECT 1 FROM departed WHERE held AND entry < (SELECT MIN(seq) FROM entry) LIMIT 1");
-        if (!any.step() && meta_integer(reading.db, "renewal") != kPurging) return false;
+        if (!any.step() && meta_integer(reading.db, "renewal") != kPurging &&
+            !meta_integer(reading.db, "scopes_changed"))
+            return false;
     }
     Store::Core::Writing writing(store_.core());
-    bool more = drop_departed(writing, kTidiedRows);
+    bool more =
+        meta_integer(writing.db, "scopes_changed") && hide_out_of_reach(writing, kTidiedRows);
+    if (!more) more = drop_departed(writing, kTidiedRows);
     if (!more && meta_integer(writing.db, "renewal") == kPurging)
         more = drop_not_renewed(writing, kTidiedRows);
     writing.commit();

@@ -104,6 +104,7 @@ struct Incoming {
     std::map<std::uint64_t, std::string> authors;  ///< writer -> name
     bool checkpoint = false;  ///< this page reached the heads: what is staged becomes visible
     bool download = false;    ///< of a first download: visible at once
+    bool revoked = false;     ///< verdicts only; nothing that is staged becomes visible
     bool renewal = false;     ///< confirmed rows that do not come until the checkpoint go
     std::vector<std::string> incomplete;  ///< download: the scopes it is of
     std::int64_t server_time_ms = 0;

@@ -26,6 +26,7 @@ Incoming incoming_of(protocol::Reply&& reply) {
     in.checkpoint = reply.checkpoint;
     in.download = reply.download;
     in.renewal = reply.renewal;
+    in.revoked = reply.revoked;
     in.incomplete = std::move(reply.incomplete);
     in.server_time_ms = reply.server_time_ms;
     in.scopes = std::move(reply.scopes);
@@ -117,6 +118,7 @@ Session::Step Session::take_reply(std::string_view archive) {
     orders_known_.reset();
     Incoming in = incoming_of(std::move(reply));
     const bool checkpoint = in.checkpoint;
+    step.revoked = in.revoked;
     step.page_records = in.records.size();
     const auto settled = replica_.settle(std::move(in));
     if (!settled) return {};

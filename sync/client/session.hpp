@@ -28,6 +28,7 @@ public:
         bool counted = false;          ///< false: not the reply to the request in flight; ignored
         bool done = false;             ///< heads reached and nothing more to send
         bool declined = false;         ///< a person has to enrol the file anew
+        bool revoked = false;          ///< what was unsent has been handed in; nothing comes
         bool out_of_step = false;      ///< server and file do not find together in this run
         std::size_t page_records = 0;  ///< that this page brought, visible or staged
         Settled settled;

@@ -278,6 +278,10 @@ private:
         else if (step.out_of_step)
             end(SyncEnd::rejected,
                 "the server and this file do not find together; nothing is lost");
+        else if (step.done && step.revoked)
+            end(SyncEnd::not_authorised,
+                "this device is revoked: what it had not sent has been handed in, and it receives "
+                "nothing any more");
         else if (step.done)
             end(SyncEnd::complete, {});
         return result_.end == SyncEnd::complete && !step.done;

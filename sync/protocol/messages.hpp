@@ -50,7 +50,7 @@ struct Sent {
 };
 
 /// What a request is for. Numbers are on the wire.
-enum : std::uint8_t { kNormal = 0, kRecover = 1, kFork = 2, kRepair = 3 };
+enum : std::uint8_t { kNormal = 0, kRecover = 1, kFork = 2 };
 
 struct Request {
     std::uint32_t version = kVersionMax;
@@ -77,7 +77,6 @@ struct Request {
     std::vector<Author> authors;         ///< of the witnessed values
     std::vector<std::string> witnessed;  ///< encoded records
     std::vector<RecordId> touched;       ///< these the reply tells about
-    std::vector<std::string> refetch;    ///< repair: scopes to be downloaded anew
 
     template <class A>
     void serialize(A& a) {
@@ -89,7 +88,7 @@ struct Request {
         if ((head & kNamesErasures) != 0) a(erasures, erasures_claim, handed);
         if (kind != kNormal)
             a(basis, cursor, receipt, parent, credential, file, more, sent, authors, witnessed,
-              touched, refetch);
+              touched);
     }
     friend bool operator==(const Request&, const Request&) = default;
 
@@ -106,16 +105,6 @@ struct BundleVerdict {
         a(counter, verdict, reasons);
     }
     friend bool operator==(const BundleVerdict&, const BundleVerdict&) = default;
-};
-/// What the records of a scope that this device may see amount to; see model/checksum.hpp.
-struct Checksum {
-    std::string scope;
-    std::uint64_t sum = 0;
-    template <class A>
-    void serialize(A& a) {
-        a(scope, sum);
-    }
-    friend bool operator==(const Checksum&, const Checksum&) = default;
 };
 struct Departed {
     std::uint16_t kind = 0;
@@ -150,7 +139,6 @@ struct Reply {
     bool renewal = false;   ///< what the device holds and does not get until the checkpoint goes
     bool revoked = false;   ///< the device may hand in what it has, and receives nothing else
     std::vector<std::string> incomplete;  ///< download: the scopes it is of
-    std::vector<Checksum> checksums;      ///< checkpoint: of the streams this pull changed
     std::vector<BundleVerdict> verdicts;
     std::vector<std::string> records;  ///< encoded records
     std::vector<Departed> departures;
@@ -178,25 +166,22 @@ struct Reply {
         }
         auto page = static_cast<std::uint8_t>(
             (checkpoint ? kCheckpoint : 0) | (download ? kDownload : 0) | (renewal ? kRenewal : 0) |
-            (checksums.empty() ? 0 : kChecksums) | (revoked ? kRevoked : 0) |
-            (erasures.empty() ? 0 : kErasures));
+            (revoked ? kRevoked : 0) | (erasures.empty() ? 0 : kErasures));
         a(tag, cursor, receipt, page);
-        if (page > (kCheckpoint | kDownload | kRenewal | kChecksums | kRevoked | kErasures))
+        if (page > (kCheckpoint | kDownload | kRenewal | kRevoked | kErasures))
             throw Error(ErrorCode::protocol_violated, "a page of an unknown kind");
         checkpoint = (page & kCheckpoint) != 0;
         download = (page & kDownload) != 0;
         renewal = (page & kRenewal) != 0;
         revoked = (page & kRevoked) != 0;
         if (download) a(incomplete);
-        if (page & kChecksums) a(checksums);
         a(verdicts, records, departures, not_yours, authors, scopes, limits);
         if ((page & kErasures) != 0) a(erasures);
     }
     friend bool operator==(const Reply&, const Reply&) = default;
 
 private:
-    static constexpr int kCheckpoint = 1, kDownload = 2, kRenewal = 4, kChecksums = 8,
-                         kRevoked = 16, kErasures = 32;
+    static constexpr int kCheckpoint = 1, kDownload = 2, kRenewal = 4, kRevoked = 8, kErasures = 16;
 };
 
 /// What an archive is of, for laying what is alike in it side by side.

@@ -198,13 +198,53 @@ int list_devices(const Host& host, const Members&, Answer& out) {
     return 0;
 }
 
-int revoke_device(const Host& host, const Members& in, Answer& out) {
-    const std::string name = in.text("writer");
+std::int64_t now_ms(const Host& host) {
+    return host.environment.now().at.time_since_epoch().count();
+}
+
+std::uint64_t writer_called(const std::string& name) {
     std::uint64_t writer = 0;
     const auto [end, fault] = std::from_chars(name.data(), name.data() + name.size(), writer);
     if (fault != std::errc() || end != name.data() + name.size())
         throw Error(ErrorCode::invalid_argument,
                     "a writer is a number, as `rapportd devices` shows it");
+    return writer;
+}
+
+int set_scopes(const Host& host, const Members& in, Answer& out) {
+    const std::string name = in.text("writer");
+    const std::uint64_t writer = writer_called(name);
+    Invitee checked;
+    checked.scopes = in.texts("scopes");
+    bool found = false;
+    host.with_engine([&](Engine&) {
+        const auto transaction = host.storage.begin_write();
+        auto device = transaction->device(writer);
+        if (!device) return;
+        checked.rep = device->rep;
+        checked.role = device->role;
+        if (const auto fault = fault_of(checked)) throw Error(ErrorCode::invalid_argument, *fault);
+        for (const std::string& scope : device->scopes)
+            if (std::find(checked.scopes.begin(), checked.scopes.end(), scope) ==
+                checked.scopes.end())
+                transaction->save(writer, LostScope{scope, now_ms(host)});
+        device->scopes = checked.scopes;
+        transaction->save(*device);
+        transaction->commit();
+        found = true;
+    });
+    if (!found) {
+        out.complain("There is no device " + name + "; `rapportd devices` shows them.");
+        return 1;
+    }
+    out.say("Device " + name + " has " + joined(checked.scopes, ", ") +
+            " from its next sync on; what it loses it removes.");
+    return 0;
+}
+
+int revoke_device(const Host& host, const Members& in, Answer& out) {
+    const std::string name = in.text("writer");
+    const std::uint64_t writer = writer_called(name);
     std::vector<std::string> revoked;
     host.with_engine([&](Engine&) {
         const auto transaction = host.storage.begin_write();
@@ -221,6 +261,7 @@ int revoke_device(const Host& host, const Members& in, Answer& out) {
             if (chosen.count(device.writer) == 0) continue;
             device.revoked = true;
             transaction->save(device);
+            transaction->save_revocation(device.writer, now_ms(host));
             revoked.push_back(std::to_string(device.writer));
         }
         transaction->commit();
@@ -230,7 +271,7 @@ int revoke_device(const Host& host, const Members& in, Answer& out) {
         return 1;
     }
     for (const std::string& each : revoked)
-        out.say("Device " + each + " is revoked; what it captured stays on it.");
+        out.say("Device " + each + " is revoked; what it captured it may hand in.");
     return 0;
 }
 
@@ -1094,6 +1135,7 @@ constexpr std::pair<std::string_view, Command> kCommands[] = {
     {"key_revoke", revoke_key},
     {"devices", list_devices},
     {"devices_revoke", revoke_device},
+    {"devices_scopes", set_scopes},
     {"handover", hand_over},
     {"import", import_file},
     {"accept", accept_file},

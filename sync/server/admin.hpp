@@ -46,7 +46,7 @@ using Emit = std::function<void(const std::string& json_line)>;
 /// invalid, 2 wrong usage. The commands, with their members beside "command":
 ///   invite       rep, role, scopes[], tenant, days
 ///   key_add      role, tenant;  key_list;  key_revoke  name
-///   devices;     devices_revoke  writer
+///   devices;     devices_revoke  writer;  devices_scopes  writer, scopes[]
 ///   handover     customer or from, to, tenant
 ///   import       path, tenant          accept   path, tenant, rep
 ///   stats        backup  to            views    update (bool)

@@ -37,16 +37,6 @@ Leaves leaves(const Write& write, const LiveValue& l, bool keyed) {
     return Leaves::not_at_all;
 }
 
-/// The newest stamp of a bundle as a time; that of the device's clock if it only takes away.
-std::int64_t captured_ms(const Bundle& bundle) {
-    Stamp newest = 0;
-    for (const Change& change : bundle.changes)
-        for (const Write& write : change.writes)
-            for (const Added& add : write.adds) newest = std::max(newest, add.stamp);
-    return newest != 0 ? HybridClock::wall_ms(newest)
-                       : Instant::unpack(bundle.captured_at).at.time_since_epoch().count();
-}
-
 /// Does a write of a merged customer's field go to the customer it was merged into? What was
 /// written once and what every record has stay with the record they are about.
 bool goes_along(const Field& field) {
@@ -59,6 +49,15 @@ bool writes(const Change& change, std::uint16_t field) {
 }
 
 }  // namespace
+
+std::int64_t captured_ms(const Bundle& bundle) {
+    Stamp newest = 0;
+    for (const Change& change : bundle.changes)
+        for (const Write& write : change.writes)
+            for (const Added& add : write.adds) newest = std::max(newest, add.stamp);
+    return newest != 0 ? HybridClock::wall_ms(newest)
+                       : Instant::unpack(bundle.captured_at).at.time_since_epoch().count();
+}
 
 std::string bundle_name(std::uint64_t writer, std::uint64_t counter) {
     return std::to_string(writer) + "." + std::to_string(counter);
@@ -363,12 +362,22 @@ bool Admission::in_time(const StoredDeparture& departure) const {
     return captured_ms_ <= departure.at_ms;
 }
 
+std::optional<std::int64_t> Admission::lost_ms(std::string_view scope) {
+    std::optional<std::int64_t> latest;
+    for (const LostScope& lost : round_.tx.lost_scopes(device_.writer))
+        if (covers(lost.scope, scope)) latest = std::max(latest.value_or(0), lost.at_ms);
+    return latest;
+}
+
 bool Admission::admit(const StoredRecord& target, const RecordId& record, std::string_view field,
                       std::vector<std::string> parameters) {
     if (may_reach(target.state.scope)) return true;
     const auto departure = departure_of(target);
     if (departure && in_time(*departure)) return true;
-    note(departure ? reviews_ : refusals_, record, field, "not_in_scope", std::move(parameters));
+    const auto lost = lost_ms(target.state.scope);
+    if (lost && captured_ms_ <= *lost) return true;
+    note(departure || lost ? reviews_ : refusals_, record, field, "not_in_scope",
+         std::move(parameters));
     return false;
 }
 
@@ -396,7 +405,9 @@ void Admission::settle_departed(StoredRecord& record) {
     if (departure && (office || in_time(*departure)))
         return changes_.depart(record, departure->from);
     if (office) return;
-    note(departure ? reviews_ : refusals_, record.state.id, {}, "not_in_scope", {"home"});
+    const auto lost = lost_ms(record.state.scope);
+    if (lost && captured_ms_ <= *lost) return;
+    note(departure || lost ? reviews_ : refusals_, record.state.id, {}, "not_in_scope", {"home"});
 }
 
 void Admission::check_home(const Change& change) {

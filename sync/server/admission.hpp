@@ -63,6 +63,8 @@ private:
     std::optional<StoredDeparture> departure_above(const StoredRecord& record);
     /// Rights in the past: did the author have them when this was captured?
     bool in_time(const StoredDeparture& departure) const;
+    /// When the device lost the scope; nullopt: it has it, or never had it.
+    std::optional<std::int64_t> lost_ms(std::string_view scope);
     /// May the device change or name the record? If not, `record` and `field` get the reason.
     bool admit(const StoredRecord& target, const RecordId& record, std::string_view field,
                std::vector<std::string> parameters = {});
@@ -100,6 +102,10 @@ private:
     std::vector<Redirected> redirected_;  ///< of customers that were merged into another
     std::vector<Refusal> refusals_, waits_, reviews_;
 };
+
+/// When a bundle was captured: its newest stamp as a time; that of the device's clock if it only
+/// takes away.
+std::int64_t captured_ms(const Bundle& bundle);
 
 /// How long a bundle is told `later` because a record it changes is unknown, before a person looks
 /// at it: a device that was away over a long weekend has brought it by then.

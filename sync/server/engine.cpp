@@ -84,7 +84,8 @@ public:
                 take_and_answer();
                 break;
         }
-        if (request_.limits_version != round_.limits.version) reply_.limits = round_.limits;
+        if (request_.limits_version != round_.limits.version && !device_.revoked)
+            reply_.limits = round_.limits;
         return std::move(reply_);
     }
 
@@ -216,6 +217,9 @@ private:
         const Stripped stripped = strip_erased(bundle, bytes);
         if (bytes.size() > round_.limits.bundle_bytes_max) {
             verdict = {Verdict::refused, {refusal({}, {}, "too_large", {"limits"})}};
+        } else if (device_.revoked && std::max(captured_ms(bundle), device_.last_sync_ms) >
+                                          round_.tx.revoked_at(device_.writer).value_or(0)) {
+            verdict = {Verdict::review, {refusal({}, {}, "revoked")}};
         } else {
             round_.tx.savepoint([&] {
                 verdict =
@@ -263,17 +267,26 @@ private:
             const bool carried =
                 std::any_of(bundles_.begin(), bundles_.end(),
                             [&](const Bundle& bundle) { return bundle.counter == v.counter; });
-            if (!carried)
-                reply_.verdicts.push_back({v.counter, v.verdict.verdict, v.verdict.reasons});
+            if (!carried) tell(v.counter, v.verdict);
         }
     }
 
     void answer_bundle(const Bundle& bundle, const std::optional<StoredVerdict>& verdict) {
         if (!verdict) violated("a repeated request carries bundles it did not carry before");
-        reply_.verdicts.push_back({bundle.counter, verdict->verdict, verdict->reasons});
+        tell(bundle.counter, *verdict);
+    }
+    void tell(std::uint64_t counter, const StoredVerdict& verdict) {
+        reply_.verdicts.push_back({counter, verdict.verdict, {}});
+        if (!device_.revoked) reply_.verdicts.back().reasons = verdict.reasons;
     }
 
     void bring_down() {
+        reply_.receipt = device_.receipt;
+        if (device_.revoked) {
+            reply_.revoked = true;
+            reply_.cursor = basis_;
+            return;
+        }
         Carried carried;
         for (const Bundle& bundle : bundles_) carried.emplace(bundle.counter, &bundle);
         Page page = pull(round_, device_, basis_, carried);
@@ -285,7 +298,6 @@ private:
         reply_.download = page.download;
         reply_.renewal = page.renewal;
         reply_.incomplete = std::move(page.incomplete);
-        reply_.receipt = device_.receipt;
         if (page.scopes_changed) reply_.scopes = device_.scopes;
     }
 
@@ -297,7 +309,7 @@ private:
 
     void save_device() {
         device_.last_seen_ms = round_.now_ms();
-        if (sent_all()) device_.last_sync_ms = round_.now_ms();
+        if (!device_.revoked && sent_all()) device_.last_sync_ms = round_.now_ms();
         round_.tx.save(device_);
     }
 
@@ -372,9 +384,10 @@ std::optional<Device> forked(Round& round, const Device& parent, const protocol:
 
 std::string answer(Round& round, const Engine::Call& call) {
     const auto device = round.tx.device(call.writer);
-    if (!device || device->revoked)
-        throw Error(ErrorCode::not_authorised, "the device is unknown or revoked");
+    if (!device) throw Error(ErrorCode::not_authorised, "the device is unknown");
     auto request = decode<protocol::Request>(call.archive);
+    if (device->revoked && request.kind != protocol::kNormal)
+        throw Error(ErrorCode::not_authorised, "the device is revoked");
     if (request.version < protocol::kVersionMin || request.version > protocol::kVersionMax)
         violated("the request has a protocol version this server does not speak");
     if (request.kind > protocol::kFork) violated("the request is of an unknown kind");

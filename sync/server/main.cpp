@@ -272,6 +272,13 @@ int run(int argc, char** argv) {
         devices->add_subcommand("revoke", "Revoke a device and what was forked from it");
     devices_revoke->add_option("--store", store, "The database, sqlite:PATH");
     devices_revoke->add_option("WRITER", writer, "As `devices` shows it")->required();
+    auto* devices_scopes = devices->add_subcommand(
+        "scopes", "Give a device other scopes; it removes what it loses, unsent work is judged");
+    devices_scopes->add_option("--store", store, "The database, sqlite:PATH");
+    devices_scopes->add_option("WRITER", writer, "As `devices` shows it")->required();
+    devices_scopes
+        ->add_option("--scope", scopes, "territory/DE-50, territory/* ...; may be given again")
+        ->required();
     std::string customer, from, to;
     auto* handover = with_tenant(with_store(app.add_subcommand(
         "handover", "Hand a customer, or all of a territory, over with everything about them")));
@@ -411,6 +418,10 @@ int run(int argc, char** argv) {
         } else if (devices_revoke->parsed()) {
             name("devices_revoke");
             request["writer"] = writer;
+        } else if (devices_scopes->parsed()) {
+            name("devices_scopes");
+            request["writer"] = writer;
+            request["scopes"] = scopes;
         } else if (devices->parsed()) {
             name("devices");
         } else if (stats->parsed()) {

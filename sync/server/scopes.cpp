@@ -4,17 +4,13 @@
 #include <algorithm>
 #include <tuple>
 
+#include "model/home.hpp"
+
 namespace rapport::server {
 namespace {
 
 bool begins_with(std::string_view text, std::string_view prefix) {
     return text.substr(0, prefix.size()) == prefix;
-}
-
-bool covers(std::string_view granted, std::string_view scope) {
-    if (!granted.empty() && granted.back() == '*')
-        return begins_with(scope, granted.substr(0, granted.size() - 1));
-    return granted == scope;
 }
 
 int rank(std::string_view scope) {
@@ -27,15 +23,7 @@ int rank(std::string_view scope) {
 }  // namespace
 
 bool reaches(const Device& device, std::string_view scope) {
-    if (scope.empty()) return false;
-    if (scope == kGlobalScope) return true;
-    if (begins_with(scope, kPersonScopes) && scope.substr(kPersonScopes.size()) == device.rep)
-        return true;
-    if (begins_with(scope, kPolicyScopes) &&
-        (device.role == Role::price || scope.substr(kPolicyScopes.size()) == name_of(device.role)))
-        return true;
-    return std::any_of(device.scopes.begin(), device.scopes.end(),
-                       [&](const std::string& granted) { return covers(granted, scope); });
+    return rapport::reaches(device.scopes, device.role, device.rep, scope);
 }
 
 bool may_write_into(const Device& device, std::string_view scope) {

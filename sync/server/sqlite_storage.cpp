@@ -91,6 +91,10 @@ CREATE TABLE IF NOT EXISTS recovery_note (
     id INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, at_ms INTEGER NOT NULL, writer INTEGER NOT NULL,
     kind INTEGER NOT NULL, record BLOB NOT NULL, field TEXT NOT NULL, code TEXT NOT NULL, offered BLOB NOT NULL,
     UNIQUE (tenant, record, field, code, writer)) STRICT;
+CREATE TABLE IF NOT EXISTS revocation (writer INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS lost_scope (
+    writer INTEGER NOT NULL, scope TEXT NOT NULL, at_ms INTEGER NOT NULL,
+    PRIMARY KEY (writer, scope)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lost_author (writer INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS note (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS erasure (
@@ -300,6 +304,29 @@ public:
             .bind(13, d.file_id)
             .bind(14, d.last_sync_ms);
         q.run();
+    }
+    std::optional<std::int64_t> revoked_at(std::uint64_t writer) override {
+        auto q = db_.prepare("SELECT at_ms FROM revocation WHERE writer = ?");
+        q.bind_all(writer);
+        if (!q.step()) return std::nullopt;
+        return q.integer(0);
+    }
+    void save_revocation(std::uint64_t writer, std::int64_t at_ms) override {
+        db_.prepare("INSERT OR IGNORE INTO revocation (writer, at_ms) VALUES (?, ?)")
+            .bind_all(writer, at_ms)
+            .run();
+    }
+    std::vector<LostScope> lost_scopes(std::uint64_t writer) override {
+        auto q = db_.prepare("SELECT scope, at_ms FROM lost_scope WHERE writer = ?");
+        q.bind_all(writer);
+        std::vector<LostScope> lost;
+        while (q.step()) lost.push_back({std::string(q.text(0)), q.integer(1)});
+        return lost;
+    }
+    void save(std::uint64_t writer, const LostScope& lost) override {
+        db_.prepare("INSERT OR REPLACE INTO lost_scope (writer, scope, at_ms) VALUES (?, ?, ?)")
+            .bind_all(writer, lost.scope, lost.at_ms)
+            .run();
     }
     std::optional<Invitation> invitation(const std::string& code_hash) override {
         auto q = db_.prepare(

@@ -44,6 +44,11 @@ struct Device {
     std::string file_id;            ///< as the device named itself at enrolment
 };
 
+struct LostScope {
+    std::string scope;
+    std::int64_t at_ms = 0;
+};
+
 struct StoredVerdict {
     Verdict verdict = Verdict::applied;
     std::vector<Refusal> reasons;
@@ -174,6 +179,12 @@ public:
     virtual std::optional<Device> device_by_credential(const std::string& credential_hash) = 0;
     virtual std::vector<Device> devices() = 0;
     virtual void save(const Device& device) = 0;
+    /// When the device was revoked; nullopt: it was not.
+    virtual std::optional<std::int64_t> revoked_at(std::uint64_t writer) = 0;
+    virtual void save_revocation(std::uint64_t writer, std::int64_t at_ms) = 0;
+    /// A scope that was taken from a device, or part of one that ends in `*`.
+    virtual std::vector<LostScope> lost_scopes(std::uint64_t writer) = 0;
+    virtual void save(std::uint64_t writer, const LostScope& lost) = 0;
     virtual std::optional<Invitation> invitation(const std::string& code_hash) = 0;
     virtual void save(const Invitation& invitation) = 0;
     virtual std::optional<ApiKey> api_key(const std::string& key_hash) = 0;

