@@ -398,7 +398,9 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
                      });
     std::vector<RecordId> arrived;
     for (const IncomingRecord& record : incoming.records) arrived.push_back(record.id);
-    if (incoming.revoked) db.execute("DELETE FROM staged; DELETE FROM staged_departure");
+    // What lies staged from before belongs to a pull that is not gone on with.
+    if (incoming.revoked || (incoming.renewal && meta_integer(db, "renewal") != kMarking))
+        db.execute("DELETE FROM staged; DELETE FROM staged_departure");
     stage(db, incoming);
     if (incoming.leaves_entry) {
         db.execute("DELETE FROM meta WHERE key='anew'");
