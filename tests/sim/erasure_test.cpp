@@ -259,6 +259,25 @@ TEST_CASE("a centre restored from a backup carries out at once what it has forgo
     CHECK(office.world.storage().begin_read()->erasures("default").size() == 1);
 }
 
+TEST_CASE("what devices offer a restored centre is held to the orders as well") {
+    Office office;
+    const std::string backup = office.world.back_up_server();
+    office.rename(office.phone, kOther);
+    const Id<Note> lost = office.phone.capture(note_on(office.contact, "molchkoenigin"));
+    office.world.settle();
+    office.erase();
+    office.world.restore_server(backup);
+    REQUIRE(office.world.engine().scrub());
+    REQUIRE(office.holders(kOther) == "R17-0 R17-1 ");
+    office.world.settle();
+    REQUIRE(office.world.engine().scrub());
+    for (const std::string& words : {kOther, kFamily, kNumber, kSpoken, kNoted})
+        CHECK(office.holders(words).empty());
+    CHECK(office.holders("molchkoenigin").empty());
+    CHECK(office.phone.read(lost).erased == true);
+    CHECK(office.world.differences().empty());
+}
+
 TEST_CASE("a centre that lost an order gets it back from a device before it serves anybody") {
     Office office;
     const std::string file = office.world.server_file(), backup = file + ".backup",
