@@ -306,6 +306,7 @@ void Store::log_in(const std::string& rep) {
         throw Error(ErrorCode::conflict,
                     "something was captured while nobody was logged in; enrol, or discard it");
     Parking(db, user).bring_back();
+    index_kinds_with_rows(db);
     db.prepare("DELETE FROM user WHERE id=?").bind(1, user).run();
     // What the server had confirmed has gone: it comes down again, and what does not come is gone
     // there as well.
