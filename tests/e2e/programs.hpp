@@ -165,6 +165,7 @@ public:
     }
     bool running() const { return process_ && process_->running(); }
 
+    int port() const { return port_.number(); }
     std::string url() const { return "http://127.0.0.1:" + std::to_string(port_.number()); }
     std::string store() const { return "sqlite:" + path_; }
 
