@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds the fuzzers with clang and runs each for a while, from seeds made of the golden files and of what earlier runs found
-# worth keeping. Ends with 1 when one of them found something; the input that did it stays in build-fuzz/findings.
+# Builds the fuzzers with clang and runs each for a while, from the golden files, the inputs under corpus/ and what earlier runs
+# found worth keeping. No input of up to 1 MiB may take more than 16 MiB of memory or recurse deeply (fuzz.hpp). Ends with 1 when one of them found something; the input that did it stays in build-fuzz/findings.
 #
 #   tests/fuzz/run.sh [--minutes M | --seconds S] [NAME...]     10 seconds each if nothing is said
 set -euo pipefail
@@ -39,14 +39,14 @@ for name in bundle record request reply; do bytes_of "tests/golden/$name.hex" > 
 bytes_of tests/golden/packed.hex > "$seeds/unpack/golden"
 for name in columns columns_archive; do bytes_of "tests/golden/$name.hex" > "$seeds/columns/$name"; done
 split -l 1 -a 4 tests/golden/record_json.ndjson "$seeds/import/golden-"
-printf '"Deckel ist" undichte -Becher Grö\0Der Deckel ist undicht, Größe 95' > "$seeds/search/german"
+for name in tests/fuzz/corpus/*; do mkdir -p "$seeds/${name##*/}"; cp "$name"/* "$seeds/${name##*/}/"; done
 
 found=0
 for name in "${names[@]}"; do
     corpus=$build/corpus/$name
     mkdir -p "$corpus"
     echo "fuzzing $name for $seconds s"
-    if ! "$build/bin/${name}_fuzz" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 \
+    if ! "$build/bin/${name}_fuzz" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=1048576 -print_final_stats=1 \
         -artifact_prefix="$build/findings/$name-" "$corpus" "$seeds/$name" > "$build/$name.log" 2>&1; then
         found=1
         echo "$name found something; see $build/$name.log:" >&2
