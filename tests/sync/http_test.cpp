@@ -388,6 +388,96 @@ TEST_CASE("whoever is slow is told so and let go") {
     CHECK(silent.ended());
 }
 
+TEST_CASE("bodies that cost more than they say get 4xx and a closed connection") {
+    Server server;
+    const std::uint64_t writer = server.enrol("R17");
+    const auto with = [](std::string body, std::size_t at, std::string_view bytes) {
+        return body.replace(at, bytes.size(), bytes);
+    };
+    const auto opaque = protocol::Contents::opaque;
+    const std::string request = request_of(writer, 1, {}), packed = protocol::pack(request, opaque),
+                      large = protocol::pack(std::string(8000, 'x'), opaque),
+                      bomb = protocol::pack(std::string(32U << 20, '\0'), opaque);
+    REQUIRE(bomb.size() < 8000);
+    std::string wide = large;
+    wide[13] = 0;  // a frame with a window of its own: 2 GiB
+    wide[14] = '\xA8';
+    const std::vector<std::pair<int, std::string>> corpus{
+        {413, bomb},
+        {400, with(bomb, 1, std::string("\xe8\x03\0\0", 4))},   // says it is 1,000 bytes
+        {400, with(large, 1, std::string("\x41\x1f\0\0", 4))},  // one byte too many
+        {400, with(large, 5, "\xff\xff\xff\xff")},              // another checksum
+        {400, with(packed, 5, "\xff\xff\xff\xff")},
+        {400, wide},
+        {400, large.substr(0, large.size() - 1)},
+        {400, large + large.substr(9)},  // a second frame
+        {400, large + "x"},
+        {400, packed + "x"},
+        {400, with(packed, 0, "\xff")},               // an unknown form
+        {400, with(large, 0, std::string(1, '\0'))},  // not compressed, it says
+        {400, with(packed, 0, "\x01")},               // compressed, it says
+        {400, with(large, 0, "\x02")},                // columns, it says
+        {400, packed.substr(0, 8)},
+        {400, std::string()},
+    };
+    for (std::size_t i = 0; i < corpus.size(); ++i) {
+        CAPTURE(i);
+        Wire wire(server.service->port());
+        wire.send(
+            post("/v1/sync", protocol::kContentType, corpus[i].second, bearer(secret_of("R17"))) +
+            get("/healthz"));
+        const Reply reply = wire.receive();
+        CHECK(reply.status == corpus[i].first);
+        CHECK(reply.has("Connection: close"));
+        wire.finish_sending();
+        CHECK(wire.ended());
+    }
+    CHECK(server.ask(sync_post(secret_of("R17"), request)).status == 200);
+}
+
+TEST_CASE("slow senders, slow readers and those who go away hold nobody up") {
+    http::ListenerOptions options;
+    options.head_time_max = options.idle_time_max = std::chrono::hours(1);  // none is let go
+    Server server(options);
+    const std::uint64_t writer = server.enrol("R17");
+    const std::string key = server.key();
+    {
+        std::vector<Record> records;
+        for (int i = 0; i < 300; ++i)
+            records.push_back(record_of(R"({"kind":"territory","fields":{"code":"T-)" +
+                                        std::to_string(i) + R"(","name":")" +
+                                        std::string(2000, 'x') + "\"}}"));
+        Engine(*server.storage, system_environment()).write_as_server("default", records);
+    }
+    std::vector<std::unique_ptr<Wire>> slow;
+    const auto another = [&](const std::string& bytes) {
+        slow.push_back(std::make_unique<Wire>(server.service->port()));
+        slow.back()->send(bytes);
+    };
+    const std::string whole = sync_post(secret_of("R17"), request_of(writer, 1, {}));
+    const std::size_t head = whole.find("\r\n\r\n") + 4;
+    for (int i = 0; i < 40; ++i) {
+        another("GET /healthz HTTP/1.1\r\nHost: a\r\nX-A: ");  // a head that never ends
+        another(whole.substr(0, whole.size() - 1));            // a body that never ends
+        another(whole.substr(0, head) + "x");
+        another(
+            "POST /v1/enrol HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n1\r\n{");  // nor this
+        // Answers that are not read: more than the sockets take.
+        std::string many;
+        for (int page = 0; page < 20; ++page) many += get("/v1/feed?limit=5000", bearer(key));
+        another(many);
+        another(whole.substr(0, whole.size() / 2));
+        slow.pop_back();  // gone in the middle of it
+    }
+    for (int i = 0; i < 20; ++i) {
+        CHECK(server.ask(get("/healthz")).status == 200);
+        CHECK(server.ask(whole).status == 200);
+    }
+    for (const auto& wire : slow) wire->send("A");  // they still have their connection
+    CHECK(server.ask(get("/readyz")).status == 200);
+}
+
 TEST_CASE("above the connection cap the answer is 503 with a pause, and places become free again") {
     http::ListenerOptions options;
     options.connections_max = 2;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <new>
 #include <utility>
 
 #include "protocol/messages.hpp"
@@ -211,6 +212,8 @@ void Face::handle(Request request, std::function<void(Response)> done) {
         return done(json(200, "{\"alive\":true}\n"));
     } catch (const Error& error) {
         done(of_error(error));
+    } catch (const std::bad_alloc&) {
+        done(busy("the server has no memory for this now"));
     }
 }
 
@@ -219,7 +222,9 @@ void Face::sync(Request request, std::function<void(Response)> done) {
     try {
         call.archive = protocol::unpack(request.body, archive_bytes_max_);
     } catch (const Error& error) {
-        return done(of_error(error));
+        Response response = of_error(error);
+        response.close = true;  // who sends what is no message need not be understood any further
+        return done(std::move(response));
     }
     request.body = {};
     const bool taken = queue_.submit(std::move(call), [done](CommitQueue::Outcome outcome) {
