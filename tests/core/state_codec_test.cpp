@@ -137,6 +137,7 @@ TEST_CASE("what the centre wrote at once names its dot once") {
     RecordState s;
     s.fields[16] = {{live(kAnna, kStamp, "a")}, {kAnna}, {}};
     s.fields[17] = {{live(kAnna, kStamp, "b")}, {kAnna}, {}};
+    s.fields[18] = {{live(kAnna, kStamp, "c")}, {kAnna}, {}};
     const std::size_t alone = encode_fields(s, false).size();
     s.fields[9] = {{live(centre, centre.counter, "new")}, {centre}, {}};
     CHECK(encode_fields(s, false).size() == alone + 1 + 1 + 2 + 10 + 5 + 1);
