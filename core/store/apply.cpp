@@ -446,7 +446,10 @@ bool hide_out_of_reach(Store::Core::Writing& writing, std::size_t limit) {
             select.bind(1, scope).bind(2, static_cast<std::int64_t>(limit - hidden));
             while (select.step()) ids.push_back(select.id(0));
             select.reset();
-            for (const RecordId& id : ids) hide(writing, *load(db, *kind, id));
+            for (const RecordId& id : ids) {
+                Loaded loaded = *load(db, *kind, id);
+                hide(writing, loaded);
+            }
             hidden += ids.size();
             if (hidden == limit) return true;
         }
