@@ -57,13 +57,10 @@ StoredRecord& open_loop(Round& round, Changeset& changes, const StoredRecord& su
     StoredRecord& task = changes.create_as_server(loop_tasks(), id, stamp);
     task.state.scope = customer.state.scope;
     task.root = customer.state.id;
-    const auto set = [&](const char* field, Value value) {
-        changes.write(task, field, std::move(value), stamp);
-    };
-    set("subject_id", subject.state.id.raw());
-    set("decision_version", decision);
-    set("customer_id", customer.state.id.raw());
-    set("state", "open");
+    changes.write(task, "subject_id", subject.state.id.raw(), stamp);
+    changes.write(task, "decision_version", decision, stamp);
+    changes.write(task, "customer_id", customer.state.id.raw(), stamp);
+    changes.write(task, "state", "open", stamp);
     readdress(round, changes, task);
     return task;
 }
