@@ -162,6 +162,30 @@ TEST_CASE("an erased contact is gone from every byte of the centre and of its de
     CHECK(office.tablet.store->check().empty());
 }
 
+TEST_CASE("free pages keep nothing of it, whatever build of SQLite has freed them") {
+    Office office;
+    const std::string freed = "flussperlmuschel";
+    const auto leave_in_free_pages = [&](const std::string& path) {
+        auto db = sqlite::Database::open(path, {});
+        db.execute("PRAGMA secure_delete=OFF; CREATE TABLE old(text TEXT)");
+        auto insert = db.prepare("INSERT INTO old VALUES(?)");
+        for (int i = 0; i < 20; ++i) insert.bind(1, freed + std::string(3000, 'x')).run();
+        insert.reset();
+        db.execute("DROP TABLE old");
+        db.checkpoint();
+    };
+    office.world.restart_server([&] { leave_in_free_pages(office.world.server_file()); });
+    office.phone.session.reset();
+    office.phone.store.reset();
+    leave_in_free_pages(office.phone.path());
+    office.phone.restart();
+    REQUIRE(office.holders(freed) == "R17-0 server ");
+    office.erase();
+    CHECK(office.holders(freed) == "R17-0 ");
+    office.world.settle();
+    CHECK(office.holders(freed).empty());
+}
+
 TEST_CASE("a device that was offline with edits of an erased contact brings nothing back") {
     Office office;
     const std::string edited = "tapirweibchen", said = "nachtigallenruf", about = "erdmaennchen",
