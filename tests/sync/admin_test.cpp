@@ -203,7 +203,7 @@ TEST_CASE("the unsent work of a lost device is accepted once, under its author's
     const Result again = office.run({{"command", "accept"}, {"path", file}});
     CHECK(again.rows[0][4] == "known");
     CHECK(office.count("customer") == 1);
-    CHECK_FALSE(device_of(*office.storage->begin_read(), secret_of("R17")));
+    CHECK(device_of(*office.storage->begin_read(), secret_of("R17"))->revoked);
 }
 
 TEST_CASE("a handed-over value that differs from the centre's stands beside it") {
