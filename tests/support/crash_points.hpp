@@ -211,6 +211,7 @@ private:
         machine_->environment.at_step(operation_.opens ? 0 : 1);
     }
     void step(M& machine, std::size_t i) {
+        Disk::begin_anew();  // ids that SQL draws
         machine.environment.at_step(i + 1);
         operation_.steps[i](machine);
     }
