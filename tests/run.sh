@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing, builds, and runs every test: all of them with AddressSanitizer and UndefinedBehaviorSanitizer, the
-# concurrent parts with ThreadSanitizer, each fuzzer briefly, and the quickstart. Ends with ctest's summary of the whole.
+# concurrent parts with ThreadSanitizer, each fuzzer briefly, the quickstart, and the simulator over many seeds. Ends with the
+# summary of ctest for the whole.
 #   tests/run.sh [CTEST ARGUMENTS]      for example: tests/run.sh -R world
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -36,6 +37,9 @@ step "the quickstart, from a clean start"
 rm -rf build-release/week
 ./examples/quickstart.sh >build-asan/quickstart.log 2>&1 || { cat build-asan/quickstart.log; exit 1; }
 tail -n 8 build-asan/quickstart.log | head -n 1
+
+step "the simulator: whole histories from seeds, under every fault and then at rest"
+tests/sim/run.sh --seeds "${RAPPORT_SIM_SEEDS:-2000}" --jobs "$jobs"
 
 step "all tests with AddressSanitizer and UndefinedBehaviorSanitizer"
 ctest --test-dir build-asan --output-on-failure -j "$jobs"
