@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <map>
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "model/archive.hpp"
@@ -1043,7 +1044,10 @@ private:
     }
     void give_back(std::unique_ptr<sqlite::Database> reader) {
         const std::lock_guard lock(reading_);
-        readers_.push_back(std::move(reader));
+        try {
+            readers_.push_back(std::move(reader));
+        } catch (const std::bad_alloc&) {  // it is closed; the next one opens its own
+        }
     }
 
     const std::string path_;

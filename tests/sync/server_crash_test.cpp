@@ -41,8 +41,30 @@ struct Centre {
         engine.reset();
         storage.reset();
     }
-    std::string state() const { return rows_of(file) + rows_of(views_file); }
-    std::string shown() const { return state(); }
+    std::string state() const {
+        std::string rows = rows_of(file) + rows_of(views_file);
+        // The clock goes on also where a call was undone.
+        if (const auto at = rows.find("last_stamp: "); at != std::string::npos)
+            rows.erase(at, rows.find('\n', at) - at);
+        return rows;
+    }
+    // Without stamps, which go on where a call was undone.
+    std::string shown() {
+        const bool was_open = engine != nullptr;
+        open();
+        std::string text = rows_of(views_file);
+        {
+            const auto snapshot = storage->begin_read();
+            text += feed_page(*snapshot, {"default", 0, kFeedLimitMax, {}});
+            for (const Device& device : snapshot->devices())
+                text += device.rep + " " + std::to_string(device.receipt) + "\n";
+            snapshot->open_bundles("default", [&](const StoredBundle& bundle) {
+                text += "open " + std::to_string(bundle.counter) + "\n";
+            });
+        }
+        if (!was_open) close();
+        return text;
+    }
     std::vector<std::string> findings() const {
         auto found = unsound(file);
         for (std::string& finding : unsound(views_file)) found.push_back(std::move(finding));
@@ -102,8 +124,11 @@ std::vector<Operation<Centre>> operations() {
         const auto first =
             decode<protocol::Reply>(c.sync(kWriter, request_of(kWriter, 1, {edit})).archive);
         c.environment.now_ms += kWeekMs;
-        const std::string again =
-            bundle_of(2, record_of(customer_json(kCustomerId, "Molkerei Nord", "R17")), false);
+        Bundle later = decode_bundle(edit);
+        later.counter = 2;
+        for (Change& change : later.changes)
+            for (Write& write : change.writes) write.former = {{kWriter, 1}};
+        const std::string again = encode_bundle(later);
         const auto second = decode<protocol::Reply>(
             c.sync(kWriter, request_of(kWriter, 2, {again}, {1, first.tag})).archive);
         must(second.verdicts.size() == 1 && second.verdicts[0].verdict == Verdict::review);
