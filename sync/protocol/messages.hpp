@@ -85,7 +85,11 @@ struct Request {
         a(version, head, writer, last, next, limits_version, bundles);
         kind = static_cast<std::uint8_t>(head & ~(kNamesErasures | kAnew));
         anew = (head & kAnew) != 0;
-        if ((head & kNamesErasures) != 0) a(erasures, erasures_claim, handed);
+        if ((head & kNamesErasures) != 0) {
+            a(erasures, erasures_claim, handed);
+            if (erasures == 0)
+                throw Error(ErrorCode::protocol_violated, "an erasure order without a number");
+        }
         if (kind != kNormal)
             a(basis, cursor, receipt, parent, credential, file, more, sent, authors, witnessed,
               touched);
@@ -176,7 +180,11 @@ struct Reply {
         revoked = (page & kRevoked) != 0;
         if (download) a(incomplete);
         a(verdicts, records, departures, not_yours, authors, scopes, limits);
-        if ((page & kErasures) != 0) a(erasures);
+        if ((page & kErasures) != 0) {
+            a(erasures);
+            if (erasures.empty())
+                throw Error(ErrorCode::protocol_violated, "a page names orders and has none");
+        }
     }
     friend bool operator==(const Reply&, const Reply&) = default;
 
