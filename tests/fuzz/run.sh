@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Builds the fuzzers with clang and runs each for a while, from the golden files, the inputs under corpus/ and what earlier runs
-# found worth keeping. No input of up to 1 MiB may take more than 16 MiB of memory or recurse deeply (fuzz.hpp). Ends with 1 when one of them found something; the input that did it stays in build-fuzz/findings.
+# found worth keeping. No input of up to 1 MiB may take more than 16 MiB of memory or recurse deeply (fuzz.hpp). Ends with 1 when
+# one of them found something; the input that did it stays in build-fuzz/findings.
 #
 #   tests/fuzz/run.sh [--minutes M | --seconds S] [NAME...]     10 seconds each if nothing is said
 set -euo pipefail
@@ -13,7 +14,7 @@ while [ $# -gt 0 ]; do
     case $1 in
         --minutes) seconds=$((${2:?minutes} * 60)); shift 2 ;;
         --seconds) seconds=${2:?seconds}; shift 2 ;;
-        -h | --help) sed -n '3,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '3,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
         -*) echo "unknown option $1" >&2; exit 2 ;;
         *) names+=("$1"); shift ;;
     esac
