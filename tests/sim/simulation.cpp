@@ -93,6 +93,15 @@ void flip(std::string& bytes, std::uint64_t where) {
         static_cast<char>(static_cast<unsigned char>(bytes[bit / 8]) ^ (1U << (bit % 8)));
 }
 
+bool same_archive(std::string_view damaged, std::string_view sent) {
+    try {
+        return protocol::unpack(damaged, std::size_t{64} << 20) ==
+               protocol::unpack(sent, std::size_t{64} << 20);
+    } catch (const Error&) {
+        return false;
+    }
+}
+
 }  // namespace
 
 const std::vector<std::string>& fault_classes() {
@@ -1067,6 +1076,8 @@ HttpResponse Simulation::exchange(Unit& u, const HttpRequest& request) {
                 damaged.body.resize(where % damaged.body.size());
             else
                 flip(damaged.body, where);
+            // A zstd frame has a bit that says nothing.
+            if (same_archive(damaged.body, request.body)) return passed_on(damaged, true);
             const HttpResponse response = passed_on(damaged, false);
             expect(response.status != 200, "damaged bytes are not taken",
                    "the centre took a request that was cut or had a flipped bit");
