@@ -39,7 +39,7 @@ rm -rf build-release/week
 tail -n 8 build-asan/quickstart.log | head -n 1
 
 step "the simulator: whole histories from seeds, under every fault and then at rest"
-tests/sim/run.sh --seeds "${RAPPORT_SIM_SEEDS:-300}" --jobs "$jobs"
+tests/sim/run.sh --seeds "${RAPPORT_SIM_SEEDS:-250}" --jobs "$jobs"
 
 step "all tests with AddressSanitizer and UndefinedBehaviorSanitizer"
 ctest --test-dir build-asan --output-on-failure -j "$jobs"
