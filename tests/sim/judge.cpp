@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What must hold after every event and at the end.
 #include <algorithm>
+#include <charconv>
 #include <functional>
 
 #include "model/hash.hpp"
@@ -145,8 +146,12 @@ void Simulation::judge_sent(server::Transaction& tx, const server::Device& devic
                "a text of the centre is on its way to a device");
     for (std::size_t at = archive.find("~w"); at != std::string_view::npos;
          at = archive.find("~w", at + 2)) {
-        const int number = std::atoi(std::string(archive.substr(at + 2, 9)).c_str());
-        if (!oracle_.knows(number)) continue;
+        int number = -1;
+        const std::string_view rest = archive.substr(at + 2);
+        const char* const end = rest.data() + rest.size();
+        const auto read = std::from_chars(rest.data(), end, number);
+        const bool whole = read.ec == std::errc() && read.ptr != end && *read.ptr == '~';
+        if (!whole || !oracle_.knows(number)) continue;  // else by chance, in an id
         const Capture& capture = oracle_.at(number);
         const std::string text = "~w" + std::to_string(number) + "~";
         expect(tenant_name(capture.tenant) == device.tenant, "nobody sees what is not theirs",
