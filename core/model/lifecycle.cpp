@@ -5,6 +5,7 @@
 #include <chrono>
 #include <utility>
 
+#include "model/planted.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
 
@@ -419,7 +420,7 @@ StateDecision judge(const Lifecycle& lifecycle, const TransitionFacts& facts, st
 
     const auto* stored = facts.subject->value("state_version").integer();
     const std::int64_t version = stored ? *stored : kFirstStateVersion;
-    if (expected_version != version)
+    if (expected_version != version && !RAPPORT_PLANTED("change_a_state_from_any_version"))
         return refuse("stale_version", {std::string(from), std::to_string(version),
                                         std::to_string(expected_version)});
 

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "model/hash.hpp"
+#include "model/planted.hpp"
 
 namespace rapport {
 namespace {
@@ -134,9 +135,13 @@ bool merge(FieldState& state, const Write& write, Dot dot, bool keyed,
 
     changed |= leave(state, left, [&](const LiveValue& l) {
         for (const Overwritten& o : write.over)
-            if (o.dot == l.dot && (!keyed || o.key == l.key)) return true;
+            if (o.dot == l.dot &&
+                (!keyed || o.key == l.key || RAPPORT_PLANTED("remove_all_a_bundle_added")))
+                return true;
         for (const OverwrittenCapture& o : write.over_own)
-            if (o.capture == l.capture && (!keyed || o.key == l.key)) return true;
+            if (o.capture == l.capture && (!keyed || o.key == l.key) &&
+                !RAPPORT_PLANTED("ignore_overwritten_captures"))
+                return true;
         return std::find(write.former.begin(), write.former.end(), l.dot) != write.former.end();
     });
     if (!keyed)

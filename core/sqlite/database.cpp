@@ -10,6 +10,7 @@
 #include <new>
 #include <unordered_map>
 
+#include "model/planted.hpp"
 #include "rapport/error.hpp"
 
 namespace rapport::sqlite {
@@ -241,7 +242,8 @@ Database Database::open(const std::string& path, const Options& options) {
         raise(impl->db, rc, "cannot prepare a statement");
     Database database(std::move(impl));
     if (!options.read_only && options.wal) database.use_wal();
-    database.execute(std::string("PRAGMA synchronous=") + (options.full_sync ? "FULL" : "NORMAL"));
+    const bool full = options.full_sync && !RAPPORT_PLANTED("commit_without_fsync");
+    database.execute(std::string("PRAGMA synchronous=") + (full ? "FULL" : "NORMAL"));
 #ifdef __APPLE__
     if (options.full_sync) database.execute("PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1");
 #endif

@@ -6,6 +6,7 @@
 
 #include "model/archive.hpp"
 #include "model/home.hpp"
+#include "model/planted.hpp"
 #include "model/validation.hpp"
 #include "store/identity.hpp"
 #include "store/schema.hpp"
@@ -181,7 +182,8 @@ private:
             }
             applied_.erase(id);
         }
-        for (const std::int64_t bundle : applied_bundles_) delete_bundle(db_, bundle);
+        for (const std::int64_t bundle : applied_bundles_)
+            if (!RAPPORT_PLANTED("send_what_was_applied_again")) delete_bundle(db_, bundle);
     }
 
     void save(Loaded& loaded) {
@@ -231,6 +233,7 @@ private:
     }
 
     void give_back(const Judged& j) {
+        if (RAPPORT_PLANTED("drop_what_was_refused")) return delete_bundle(db_, j.bundle);
         BundleRow row = *load_bundle(db_, j.bundle);
         row.former.push_back({writer_, row.counter});
         row.counter = 0;
@@ -264,7 +267,7 @@ private:
             body.step();
             apply_record(decode_record(body.blob(0)));
         }
-        db_.execute("DELETE FROM staged");
+        if (!RAPPORT_PLANTED("apply_staged_pages_twice")) db_.execute("DELETE FROM staged");
     }
 
     void apply_record(RecordState incoming) {
@@ -279,10 +282,19 @@ private:
             loaded->row.id = incoming.id;
         }
         fill_elided(incoming, loaded->row.confirmed);
-        newest_ = std::max(newest_, newest_stamp(incoming));
+        if (RAPPORT_PLANTED("drop_unknown_fields"))
+            std::erase_if(incoming.fields, [&](const auto& f) { return !kind->field(f.first); });
+        if (!RAPPORT_PLANTED("learn_no_stamps"))
+            newest_ = std::max(newest_, newest_stamp(incoming));
         loaded->row.confirmed = std::move(incoming);
+        if (RAPPORT_PLANTED("pull_advances_the_overwritten"))
+            for (PendingChange& change : loaded->pending)
+                for (auto& [number, field] : loaded->row.confirmed.fields)
+                    if (Write* write = change.write_of(number))
+                        for (const LiveValue& l : field.live) write->over.push_back({l.dot, l.key});
         loaded->row.confirmed_once = true;
-        loaded->row.status &= ~static_cast<std::int64_t>(kRowHidden);
+        if (!RAPPORT_PLANTED("hide_what_came_back"))
+            loaded->row.status &= ~static_cast<std::int64_t>(kRowHidden);
         save(*loaded);
         note_renewed(loaded->row.id);
         if (any_departed_)
@@ -338,9 +350,13 @@ private:
                 forget_aside(departure);
                 continue;
             }
-            if (loaded->row.confirmed.move >= departure.move) continue;
+            if (RAPPORT_PLANTED("forget_a_departure")) continue;
+            if (loaded->row.confirmed.move >= departure.move &&
+                !RAPPORT_PLANTED("obey_an_old_departure"))
+                continue;
             if (departure.move == kNotYours && loaded->row.status & kRowHidden) continue;
             loaded->row.status |= kRowHidden;
+            if (RAPPORT_PLANTED("purge_unsent_work_with_its_record")) loaded->pending.clear();
             save_with_pending(db_, loaded->row, loaded->pending);
             note_departed(db_, loaded->row, departure, newest_entry_of(db_));
             writing_.changed(*loaded->row.kind, departure.id);
@@ -479,11 +495,12 @@ bool drop_not_renewed(Store::Core::Writing& writing, std::size_t limit) {
     std::size_t dropped = 0;
     for (const Kind* kind : all_kinds()) {
         std::vector<RecordId> ids;
+        std::int64_t spared = kRowDraft | kRowPending | kRowHidden;
+        if (RAPPORT_PLANTED("purge_unsent_work_in_a_renewal")) spared = kRowDraft;
         auto select = db.prepare("SELECT id FROM " + identifier(kind->name) +
                                  " WHERE version IS NOT NULL AND status & ? = 0 AND id NOT IN "
                                  "(SELECT record FROM renewed) LIMIT ?");
-        select.bind(1, std::int64_t{kRowDraft | kRowPending | kRowHidden})
-            .bind(2, static_cast<std::int64_t>(limit - dropped));
+        select.bind(1, spared).bind(2, static_cast<std::int64_t>(limit - dropped));
         while (select.step()) ids.push_back(select.id(0));
         select.reset();
         for (const RecordId& id : ids) {

@@ -7,6 +7,7 @@
 #include "model/defaults.hpp"
 #include "model/home.hpp"
 #include "model/lifecycle.hpp"
+#include "model/planted.hpp"
 #include "model/questions.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
@@ -238,11 +239,15 @@ private:
 
     std::int64_t bundle_to_join(const Working& w) {
         for (auto change = w.loaded.pending.rbegin(); change != w.loaded.pending.rend(); ++change) {
-            if (change->state == BundleState::queued &&
-                records_of(db_, change->bundle).size() == 1 && !refers_behind(w, change->bundle))
+            const bool open =
+                change->state == BundleState::queued || RAPPORT_PLANTED("confirm_a_newer_revision");
+            if (open && records_of(db_, change->bundle).size() == 1 &&
+                !refers_behind(w, change->bundle))
                 return change->bundle;
             for (const FieldEdit& f : w.edit.fields)
-                if (change->write_of(f.field->number)) return 0;
+                if (change->write_of(f.field->number) &&
+                    !RAPPORT_PLANTED("coalesce_behind_a_later_bundle"))
+                    return 0;
         }
         return 0;
     }
@@ -361,13 +366,14 @@ private:
             own = &change.write_for(field.number);
             if (earlier) {
                 for (const Added& add : earlier->write_of(field.number)->adds)
-                    own->over_own.push_back({add.capture, add.key});
+                    if (!RAPPORT_PLANTED("forget_own_earlier_write"))
+                        own->over_own.push_back({add.capture, add.key});
             } else if (const auto it = w.loaded.row.confirmed.fields.find(field.number);
                        it != w.loaded.row.confirmed.fields.end()) {
                 own->over = shown_dots(field, it->second);
             }
         }
-        if (options_.resolves)
+        if (options_.resolves || RAPPORT_PLANTED("edit_overwrites_the_unseen"))
             if (const auto it = w.loaded.row.confirmed.fields.find(field.number);
                 it != w.loaded.row.confirmed.fields.end())
                 for (const LiveValue& l : it->second.live) name_once(own->over, {l.dot, l.key});
@@ -559,12 +565,14 @@ private:
     // a field it changes.
     void name_needs() {
         const auto need = [&](std::int64_t earlier) {
-            if (earlier == bundle_) return;
+            if (earlier == bundle_ || RAPPORT_PLANTED("forget_what_a_bundle_needs")) return;
             db_.prepare("INSERT OR IGNORE INTO needs(bundle, needed) VALUES(?,?)")
                 .bind(1, bundle_)
                 .bind(2, earlier)
                 .run();
         };
+        if (RAPPORT_PLANTED("wait_for_the_bundle_before"))
+            need(std::max<std::int64_t>(bundle_ - 1, 1));
         for (Working& w : working_) {
             const PendingChange& own = own_change(w);
             for (const PendingChange& earlier : w.loaded.pending) {

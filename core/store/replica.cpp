@@ -7,6 +7,7 @@
 
 #include "model/archive.hpp"
 #include "model/home.hpp"
+#include "model/planted.hpp"
 #include "store/apply.hpp"
 #include "store/core.hpp"
 #include "store/erasure.hpp"
@@ -60,6 +61,7 @@ std::optional<Outgoing> stored_request(sqlite::Database& db, const Identity& ide
     if (!select.step()) return std::nullopt;
     Outgoing out;
     out.next = select.unsigned_integer(0);
+    if (RAPPORT_PLANTED("retry_under_another_id")) out.next ^= 1;
     out.kind = static_cast<RequestKind>(select.integer(1));
     out.last = {select.unsigned_integer(2), select.unsigned_integer(3)};
     const auto extra = decode<RequestExtra>(select.blob(4));
@@ -110,7 +112,8 @@ public:
             .bind(2, row.id)
             .run();
         db_.prepare("INSERT INTO request_bundle(bundle) VALUES(?)").bind(1, row.id).run();
-        set_meta(db_, "counter", static_cast<std::int64_t>(counter_));
+        if (!RAPPORT_PLANTED("reuse_a_counter"))
+            set_meta(db_, "counter", static_cast<std::int64_t>(counter_));
     }
 
 private:
@@ -363,7 +366,9 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     auto kind = RequestKind::normal;
     {
         auto request = db.prepare("SELECT next, kind FROM request");
-        if (!request.step() || request.unsigned_integer(0) != incoming.next) return std::nullopt;
+        if (!request.step() ||
+            (request.unsigned_integer(0) != incoming.next && !RAPPORT_PLANTED("take_any_reply")))
+            return std::nullopt;
         kind = static_cast<RequestKind>(request.integer(1));
     }
     const auto recovery = kind == RequestKind::normal ? std::nullopt : open_recovery(db);
@@ -402,7 +407,7 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     if (incoming.revoked || (incoming.renewal && meta_integer(db, "renewal") != kMarking))
         db.execute("DELETE FROM staged; DELETE FROM staged_departure");
     stage(db, incoming);
-    if (incoming.leaves_entry) {
+    if (incoming.leaves_entry && !RAPPORT_PLANTED("keep_no_entry")) {
         db.execute("DELETE FROM meta WHERE key='anew'");
         db.prepare("INSERT INTO entry(id, tag, cursor, receipt) VALUES(?,?,?,?)")
             .bind(1, incoming.next)
@@ -430,7 +435,8 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     db.execute("DELETE FROM request; DELETE FROM request_bundle");
     Settled settled;
     if (incoming.renewal) set_meta(db, "renewal", kMarking);
-    if (incoming.checkpoint || incoming.download)
+    if (incoming.checkpoint || incoming.download ||
+        RAPPORT_PLANTED("apply_pages_before_the_checkpoint"))
         store_.core().clock().observe(apply_staged(writing, incoming.records, settled));
     if (incoming.checkpoint && !incoming.revoked) {
         db.execute("DELETE FROM incomplete");
@@ -469,7 +475,7 @@ bool Replica::tidy() {
 bool Replica::in_flight(std::uint64_t next) const {
     const Store::Core::Reading reading(store_.core());
     auto request = reading.db.prepare("SELECT 1 FROM request WHERE next = ?");
-    return request.bind(1, next).step();
+    return request.bind(1, next).step() || RAPPORT_PLANTED("take_any_reply");
 }
 
 void Replica::recover(const std::vector<EntryRef>& server_entries) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <vector>
 
+#include "model/planted.hpp"
 #include "store/pending.hpp"
 #include "store/schema.hpp"
 
@@ -88,7 +89,8 @@ void learn_server_time(Store::Core& core, Store::Core::Writing& writing, std::in
     if (off_by(kNoticedMs) || !core.server_time_is_exact())
         core.learn_server_time(writing.db, now_ms);
     const bool ahead = core.clock().last() > HybridClock::at(now_ms + kStampAheadMsMax);
-    const auto since = static_cast<Stamp>(meta_integer(writing.db, "stamps_final").value_or(0));
+    auto since = static_cast<Stamp>(meta_integer(writing.db, "stamps_final").value_or(0));
+    if (RAPPORT_PLANTED("clamp_twice")) since = 0;
     if (ahead || off_by(kShiftedMs)) {
         const Stamp last = Shift(writing, since).run(off_by(kShiftedMs) ? error_ms : 0, now_ms);
         if (ahead) core.set_back_clock(std::max(last, HybridClock::at(now_ms)));

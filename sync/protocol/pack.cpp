@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "model/hash.hpp"
+#include "model/planted.hpp"
 #include "protocol/columns.hpp"
 #include "protocol/messages.hpp"
 
@@ -163,7 +164,8 @@ std::string unpack(std::string_view body, std::size_t bytes_max) {
     if (columns)
         archive = put_together(archive, size,
                                form == kRequestColumns ? Contents::request : Contents::reply);
-    if (checksum(archive) != sum) violated("a body whose checksum does not match");
+    if (checksum(archive) != sum && !RAPPORT_PLANTED("ignore_the_checksum"))
+        violated("a body whose checksum does not match");
     return archive;
 }
 

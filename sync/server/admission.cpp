@@ -6,6 +6,7 @@
 
 #include "model/hash.hpp"
 #include "model/home.hpp"
+#include "model/planted.hpp"
 #include "model/questions.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
@@ -109,7 +110,9 @@ StoredVerdict Admission::judge() {
 bool Admission::all_needed_applied() {
     for (const std::uint64_t needed : bundle_.needs) {
         const auto verdict = round_.tx.verdict(device_.writer, needed);
-        if (verdict && verdict->verdict == Verdict::applied) continue;
+        if (verdict &&
+            (verdict->verdict == Verdict::applied || RAPPORT_PLANTED("judge_before_what_it_needs")))
+            continue;
         wait_for({}, {}, "waits_for");
         return false;
     }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "model/planted.hpp"
 #include "rapport/error.hpp"
 #include "rapport/kinds/state_table.hpp"
 
@@ -151,8 +152,8 @@ void Changeset::hang(StoredRecord& record, StoredRecord& on) {
 void Changeset::depart(StoredRecord& record, const std::string& from) {
     touch(record);
     const RecordState& s = record.state;
-    departures_.push_back(
-        {s.kind, s.id, ++record.state.move, from, s.scope, 0, 0, round_.now_ms()});
+    if (!RAPPORT_PLANTED("move_without_a_number")) ++record.state.move;
+    departures_.push_back({s.kind, s.id, s.move, from, s.scope, 0, 0, round_.now_ms()});
 }
 
 void Changeset::merge(StoredRecord& record, const Field& field, const Write& write, Dot dot) {
@@ -305,7 +306,8 @@ void Changeset::save() {
         departure.commit = commit;
         round_.tx.save(tenant_, departure);
     }
-    for (const HistoryLine& line : history_) round_.tx.append(tenant_, line);
+    for (const HistoryLine& line : history_)
+        if (!RAPPORT_PLANTED("forget_the_history")) round_.tx.append(tenant_, line);
 }
 
 Content shown(const StoredRecord& record, std::string_view field) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include "model/planted.hpp"
 #include "model/refusals.hpp"
 #include "server/admission.hpp"
 #include "server/auth/secret.hpp"
@@ -109,12 +110,14 @@ private:
         // Entries behind the one it names, or behind its own, that took nothing up do not count: a
         // late copy of a sync that had found nothing new leaves such a one, which the device never
         // hears of, and only a cursor hangs on it.
-        if (const auto own = named(request_.next); own != entries.end())
+        if (const auto own = named(request_.next);
+            own != entries.end() && !RAPPORT_PLANTED("take_a_repeat_as_new"))
             return entries.back().receipt == own->receipt ? Place::answered_before
                                                           : Place::elsewhere;
         const auto basis = named(request_.last.id);
         const std::uint64_t receipt = basis == entries.end() ? 0 : basis->receipt;
-        const bool met = entries.empty() || entries.back().receipt == receipt;
+        const bool met = entries.empty() || entries.back().receipt == receipt ||
+                         RAPPORT_PLANTED("take_a_late_copy_as_new");
         return met ? Place::next : Place::elsewhere;
     }
 
@@ -162,7 +165,9 @@ private:
         ServerEntry& entry =
             *std::find_if(device_.entries.begin(), device_.entries.end(),
                           [&](const ServerEntry& e) { return e.id == request_.next; });
-        entry.answers.push_back({reply_.tag = draw_tag(), reply_.cursor});
+        reply_.tag = draw_tag();
+        if (!RAPPORT_PLANTED("forget_the_tag_of_a_second_answer"))
+            entry.answers.push_back({reply_.tag, reply_.cursor});
         if (entry.answers.size() > kAnswersMax) entry.answers.erase(entry.answers.begin());
         save_device();
     }
@@ -175,7 +180,7 @@ private:
             device_.receipt = std::max(device_.receipt, request_.receipt);
         const std::uint64_t receipt_before = device_.receipt;
         std::vector<Bundle> bundles = bundles_;
-        hold_back_stamps(bundles, round_.now_ms());
+        if (!RAPPORT_PLANTED("let_any_stamp_in")) hold_back_stamps(bundles, round_.now_ms());
         for (std::size_t i = 0; i < bundles.size(); ++i)
             answer_bundle(bundles_[i], take(bundles[i], request_.bundles[i]));
         if (request_.kind != protocol::kNormal) settle_unrooted(round_, device_.tenant);
@@ -183,6 +188,8 @@ private:
         answer_late();
         // What this reply tells late counts as told once the device names the entry it leaves.
         if (!late_.empty()) round_.tx.tell_late_verdicts(device_.writer, request_.next);
+        if (RAPPORT_PLANTED("tell_a_late_verdict_only_once"))
+            round_.tx.late_verdicts_arrived(device_.writer, request_.next);
         if (request_.kind != protocol::kNormal || reply_.cursor != basis_ ||
             device_.receipt != receipt_before || !late_.empty()) {
             leave_entry();
@@ -229,7 +236,9 @@ private:
         }
         if (verdict.verdict != Verdict::refused) hold(round_.tx, device_.tenant, stripped);
         round_.tx.save_verdict(device_.writer, bundle.counter, verdict, bytes, round_.now_ms());
-        device_.receipt = bundle.counter;
+        if (verdict.verdict != Verdict::refused ||
+            !RAPPORT_PLANTED("forget_the_receipt_of_a_refusal"))
+            device_.receipt = bundle.counter;
         return verdict;
     }
 

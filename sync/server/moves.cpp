@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "model/planted.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
 #include "rapport/error.hpp"
@@ -72,7 +73,8 @@ std::size_t pick_customers(Round& round, Changeset& changes, const OpenMove& mov
 }  // namespace
 
 void let_follow(Round& round, const std::string& tenant, const RecordId& customer) {
-    round.tx.save(tenant, OpenMove{customer, {}, {}, {}});
+    if (!RAPPORT_PLANTED("leave_children_behind"))
+        round.tx.save(tenant, OpenMove{customer, {}, {}, {}});
     round.work_open = true;
 }
 

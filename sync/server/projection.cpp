@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "model/planted.hpp"
+
 namespace rapport::server {
 namespace {
 
@@ -55,7 +57,8 @@ std::optional<RecordState> project(Round& round, const Device& device, const Rec
     RecordState visible = state;
     std::erase_if(visible.fields, [&](const auto& entry) {
         const Field* field = kind->field(entry.first);
-        return !field || !field->visible_to(device.role, disclosed);
+        return !field || (!field->visible_to(device.role, disclosed) &&
+                          !RAPPORT_PLANTED("forget_the_audience"));
     });
     if (kind->name == "state_request") drop_hidden_requests(round, device, *kind, visible);
     return visible;

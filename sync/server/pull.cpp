@@ -9,6 +9,7 @@
 
 #include "model/archive.hpp"
 #include "model/hash.hpp"
+#include "model/planted.hpp"
 #include "server/changeset.hpp"
 #include "server/projection.hpp"
 #include "server/scopes.hpp"
@@ -119,7 +120,8 @@ public:
             for (const Stream& stream : streams)
                 if (const auto at = to.places.find(stream.id); at != to.places.end())
                     at->second.position = advance(stream, at->second.position);
-            page_.checkpoint = at_heads(streams, to);
+            page_.checkpoint =
+                at_heads(streams, to) || RAPPORT_PLANTED("call_any_page_a_checkpoint");
             // What the device shows at once has no place for half of an ordinary pull.
             if (page_.download && !page_.checkpoint)
                 std::tie(page_, writers_, to.places) =
@@ -189,6 +191,7 @@ private:
                 place.below = above_all();
             }
         }
+        if (RAPPORT_PLANTED("end_a_download_at_todays_head")) place.position = stream.head;
         if (kind == order.end()) place = {place.position, 0, {}};
     }
 
@@ -233,7 +236,10 @@ private:
                     position = known_up_to;
                     break;
                 }
-                if (next == next_departure ? !take(*departure) : !take(*record)) break;
+                if (next == next_departure ? !take(*departure) : !take(*record)) {
+                    if (RAPPORT_PLANTED("skip_one_when_a_page_is_full")) position = next;
+                    break;
+                }
                 if (next == next_departure)
                     ++departure;
                 else
@@ -255,7 +261,8 @@ private:
         const bool whole = redirects(stored);
         std::string encoded = encode_record(*visible, [&](std::uint16_t field, const LiveValue& l) {
             return !whole && l.dot.writer == device_.writer &&
-                   was_carried(visible->id, field, l.dot);
+                   (was_carried(visible->id, field, l.dot) ||
+                    RAPPORT_PLANTED("suppress_echo_by_author"));
         });
         // A record larger than a page travels alone.
         full_ = !page_.records.empty() && bytes_ + encoded.size() > round_.limits.reply_bytes_max;

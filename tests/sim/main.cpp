@@ -9,6 +9,7 @@
 #include <optional>
 #include <sstream>
 
+#include "model/planted.hpp"
 #include "sim/reduce.hpp"
 #include "sim/simulation.hpp"
 
@@ -29,9 +30,18 @@ int usage() {
         "    runs seeds FIRST, FIRST + K, ...; a seed that fails is reduced and written to FOLDER\n"
         "simulate --plan FILE|FOLDER [--log] [--reduce]   replays what was kept\n"
         "simulate --print --seed S                        prints the plan of a seed\n"
-        "simulate --seeds N --twice                       each seed twice: the same trace\n",
+        "simulate --seeds N --twice                       each seed twice: the same trace\n"
+        "    --planted NAME with any of them: the library has this bug (planted.sh)\n",
         stderr);
     return 2;
+}
+
+void plant(const std::string& name) {
+#ifdef RAPPORT_PLANTED_BUGS
+    rapport::planted_bug = name;
+#else
+    throw std::runtime_error("this build leaves the planted bugs out: " + name);
+#endif
 }
 
 std::string read(const std::filesystem::path& path) {
@@ -144,6 +154,8 @@ int main(int argc, char** argv) try {
             a.out = value();
         else if (name == "--reduce")
             a.reduce = true;
+        else if (name == "--planted")
+            plant(value());
         else if (name == "--log")
             a.log = true;
         else if (name == "--twice")
