@@ -67,7 +67,13 @@ void Simulation::note_arrivals(std::uint64_t writer, const std::vector<std::stri
         judged.clear();
         for (const std::string& bytes : bundles) {
             Bundle bundle = decode_bundle(bytes);
-            auto verdict = tx.verdict(writer, bundle.counter);
+            const auto stored = tx.bundle(writer, bundle.counter);
+            std::optional<server::StoredVerdict> verdict;
+            if (stored && stored->bytes == bytes)
+                verdict = stored->verdict;
+            else
+                expect(!stored || copies_ > 0, "a counter is used once",
+                       "the centre holds another bundle under this counter");
             judged.emplace_back(std::move(bundle), std::move(verdict));
         }
     });
@@ -110,7 +116,11 @@ void Simulation::judge_record(server::Transaction& tx, std::int64_t tenant, cons
                 for (const LiveValue& l : at->second.live) {
                     if (l.dot.writer == kServerWriter) continue;
                     ++values;
-                    const int which = oracle_.find(l.capture, site, content_hash(l.key, l.value));
+                    // What a restored centre was offered has no capture id any more.
+                    const int which =
+                        l.capture.is_none()
+                            ? oracle_.under(l.dot, site, l.key)
+                            : oracle_.find(l.capture, site, content_hash(l.key, l.value));
                     expect(which >= 0, "nothing is there that nobody captured",
                            name_of_record(stored->state) + " field " + std::to_string(number) +
                                " holds a value nobody captured there");
@@ -173,7 +183,7 @@ void Simulation::judge_unsent(Unit& u) {
         const auto [at, first] = held.try_emplace(id);
         if (!first) return at->second;
         const Store::Core::Reading reading(u.store->core());
-        const auto loaded = load(reading.db, id);
+        const auto loaded = load(reading.db, *kinds_.at(id), id);
         if (!loaded) return at->second;
         for (const PendingChange& change : loaded->pending)
             for (const Write& write : change.writes) {
@@ -216,7 +226,7 @@ void Simulation::judge_unsent(Unit& u) {
 
 /// At a checkpoint the device holds what the centre holds for it, to the byte, and nothing else.
 void Simulation::judge_copy(Unit& u) {
-    if (u.doomed) return;
+    if (u.doomed || u.declined) return;
     const std::uint64_t failed = u.disk->failed();
     std::vector<std::pair<RecordState, const Kind*>> expected;
     std::set<RecordId> in_scope;
@@ -276,6 +286,56 @@ void Simulation::judge_copy(Unit& u) {
     }
 }
 
+/// What was saved together is visible together, except while a download is under way or its
+/// customer moves.
+void Simulation::judge_whole(Unit& u) {
+    if (u.doomed || u.declined || territory_moved_ || restores_ + copies_ > 0) return;
+    const std::uint64_t failed = u.disk->failed();
+    try {
+        const Store::Core::Reading reading(u.store->core());
+        if (reading.db.prepare("SELECT 1 FROM incomplete LIMIT 1").step()) return;
+        for (auto whole = wholes_.rbegin(); whole != wholes_.rend() && whole - wholes_.rbegin() < 8;
+             ++whole) {
+            if (moved_.contains(whole_of_[whole->first])) continue;
+            int known = 0, unknown = 0;
+            for (const int number : whole->second) {
+                const Capture& capture = oracle_.at(number);
+                const auto row =
+                    load_row(reading.db, *kinds_.at(capture.site.record), capture.site.record);
+                (row && row->confirmed_once ? known : unknown) += 1;
+            }
+            expect(known == 0 || unknown == 0, "what was saved together arrives together",
+                   "device " + std::to_string(u.event) + " has " + std::to_string(known) +
+                       " values of a bundle and lacks " + std::to_string(unknown));
+        }
+    } catch (const Error& e) {
+        expect(u.disk->crashed() || u.disk->failed() != failed, "no error without a fault",
+               e.what());
+        after_faults(u, failed);
+    }
+}
+
+/// Nothing anybody captured is lost: it came to the centre, or stands on a device, or somebody who
+/// saw it wrote over it.
+void Simulation::judge_lost() {
+    std::set<int> kept;
+    for (std::size_t n = 0; n < oracle_.size(); ++n) {
+        const int number = static_cast<int>(n);
+        if (!oracle_.knows(number)) continue;
+        const Capture& capture = oracle_.at(number);
+        bool held = capture.arrived || capture.gone || capture.excused;
+        for (auto& [event, u] : units_) held = held || u->unsent.contains(number);
+        if (!held) continue;
+        kept.insert(number);
+        kept.insert(capture.seen.begin(), capture.seen.end());
+    }
+    if (restores_ > 1 || (restores_ > 0 && copies_ > 0)) return;  // listed for an administrator
+    for (std::size_t n = 0; n < oracle_.size(); ++n)
+        expect(!oracle_.knows(static_cast<int>(n)) || kept.contains(static_cast<int>(n)),
+               "no confirmed work is lost",
+               "~w" + std::to_string(n) + "~ was confirmed and is nowhere any more");
+}
+
 /// What is left on a device waits for a person, or for something that does.
 void Simulation::judge_parked(Unit& u) {
     const Store::Core::Reading reading(u.store->core());
@@ -310,6 +370,15 @@ void Simulation::judge_parked(Unit& u) {
     for (const auto& [bundle, state] : states)
         expect(parked.contains(bundle) || told_later.contains(bundle), "queues drain or park",
                "a bundle stays on device " + std::to_string(u.event) + " and waits for nothing");
+    auto reviews = reading.db.prepare("SELECT counter FROM bundle WHERE state = 4");
+    while (reviews.step()) {
+        const std::uint64_t counter = reviews.unsigned_integer(0);
+        look_at_centre([&](server::Transaction& tx) {
+            const auto verdict = tx.verdict(u.writer, counter);
+            expect(restores_ + copies_ > 0 || (verdict && verdict->verdict == Verdict::review),
+                   "a late verdict arrives", "a device waits for a person who has decided already");
+        });
+    }
     if (states.empty())
         expect(!u.store->overview().unreceived_since, "status is derived",
                "nothing is left on the device and the status says something is");
@@ -320,8 +389,15 @@ void Simulation::judge_result(Unit& u, const SyncResult& r) {
     trace(to_json(r));
     expect(r.sent == r.applied + r.refused + r.later + r.review + r.unanswered,
            "what a sync says adds up", to_json(r));
+    expect(!u.told_to_wait || (r.retry_after && *r.retry_after >= Milliseconds(17'000)),
+           "Retry-After is obeyed", to_json(r));
+    if (r.end == SyncEnd::needs_recovery) {
+        expect(u.copies > 0, "nobody is turned away without a copy",
+               "a device file that nobody copied has to be enrolled anew");
+        return;
+    }
     expect(r.end != SyncEnd::rejected && r.end != SyncEnd::not_authorised &&
-               r.end != SyncEnd::not_enrolled && r.end != SyncEnd::needs_recovery,
+               r.end != SyncEnd::not_enrolled,
            "a device and its centre understand each other",
            "device " + std::to_string(u.event) + ": " + std::string(name_of(r.end)) + ": " +
                r.sentence);
@@ -342,6 +418,7 @@ void Simulation::judge_centre() {
                 judge_record(tx, oracle_.at(static_cast<int>(n)).tenant,
                              oracle_.at(static_cast<int>(n)).site.record);
         std::set<std::pair<std::int64_t, std::string>> numbers;
+        std::set<std::pair<std::string, std::int64_t>> accepted;
         for (const auto& [tenant, ids] : records)
             for (const RecordId& id : ids) {
                 const auto stored = tx.record(tenant_name(tenant), id);
@@ -352,7 +429,20 @@ void Simulation::judge_centre() {
                     expect(verdict != nullptr, "every request is answered",
                            "a state request has no verdict");
                     strike(*verdict == "accepted" ? "state changed" : "state request turned down");
+                    const auto* expected = shown.value("expected_version").integer();
+                    if (*verdict == "accepted" && expected && restores_ == 0)
+                        expect(
+                            accepted.insert({*shown.value("subject_id").text(), *expected}).second,
+                            "every effect exactly once",
+                            "two requests changed a state from one and the same version");
                 }
+                if (!stored->root.is_nil() && stored->state.scope.rfind("territory/", 0) == 0) {
+                    const auto root = tx.record(tenant_name(tenant), stored->root);
+                    expect(!root || root->state.scope == stored->state.scope,
+                           "what hangs on a customer lives where it does",
+                           name_of_record(stored->state) + " was left behind");
+                }
+                if (restores_ > 0) continue;  // what was decided twice is listed for a person
                 if (const auto* number = shown.value("number").text())
                     expect(numbers.insert({tenant, *number}).second, "every effect exactly once",
                            "two records have one human number");

@@ -21,6 +21,7 @@ void Oracle::arrived(const Bundle& bundle, Dot dot) {
                 const int number = find(add.capture, site, content_hash(add.key, add.value));
                 if (number < 0) continue;
                 at(number).arrived = true;
+                at(number).dot = dot;
                 by_dot_[{dot, site, add.key}] = number;
                 entered_.insert(number);
             }
@@ -28,6 +29,24 @@ void Oracle::arrived(const Bundle& bundle, Dot dot) {
                 if (const int number = find(folded.id, site, folded.hash); number >= 0)
                     at(number).arrived = true;
         }
+}
+
+void Oracle::offered(int number) {
+    if (at(number).arrived) return;
+    at(number).arrived = true;
+    for (const int seen : std::set<int>(at(number).seen)) offered(seen);
+}
+
+std::set<int> Oracle::all_arrived() const {
+    std::set<int> arrived;
+    for (const Capture& capture : captures_)
+        if (capture.arrived) arrived.insert(capture.number);
+    return arrived;
+}
+
+void Oracle::back_to(const std::set<int>& arrived) {
+    for (Capture& capture : captures_)
+        if (capture.arrived) capture.arrived = arrived.contains(capture.number);
 }
 
 std::set<int> Oracle::live(const Site& site) const {

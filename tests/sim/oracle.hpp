@@ -36,6 +36,8 @@ struct Capture {
     std::set<int> seen;    ///< what its author's screen showed and it replaces, and what those saw
     bool arrived = false;  ///< at the centre, by a verdict `applied`
     bool gone = false;     ///< its capture never came to be, or its author threw it away
+    bool excused = false;  ///< its only file was replaced by an older copy before it was sent
+    Dot dot;               ///< under which it arrived; none when it was coalesced
 };
 
 class Oracle {
@@ -52,6 +54,11 @@ public:
     /// A bundle the centre applied, under this dot.
     void arrived(const Bundle& bundle, Dot dot);
     void gone(int number) { at(number).gone = true; }
+    /// A restored centre was offered this value: with it comes all that it replaced.
+    void offered(int number);
+    /// What had arrived, for a backup of the centre, and back to it.
+    std::set<int> all_arrived() const;
+    void back_to(const std::set<int>& arrived);
 
     /// The captures of this field that no arrived one has seen, by what the centre has applied.
     std::set<int> live(const Site& site) const;

@@ -2,6 +2,7 @@
 #include "sim/simulation.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
 
 #include "model/hash.hpp"
@@ -157,6 +158,12 @@ const std::vector<std::string>& fault_classes() {
         "conflict",
         "conflict resolved",
         "draft thrown away",
+        "centre restored from a backup",
+        "centre overtaken after it was restored",
+        "device file put back from a copy",
+        "device file cloned",
+        "file went on as a fork",
+        "further copy turned away",
         "file renewed",
     };
     return classes;
@@ -238,6 +245,11 @@ void Simulation::happen(const Event& event) {
         {"hand_over", &Simulation::hand_over},
         {"hand_over_all", &Simulation::hand_over},
         {"office", &Simulation::decide},
+        {"backup", &Simulation::back_up},
+        {"restore", &Simulation::restore},
+        {"copy", &Simulation::copy_device},
+        {"put_back", &Simulation::put_back},
+        {"clone", &Simulation::clone},
     };
     const Event* outer = std::exchange(event_, &event);
     now_ms_ += 7;
@@ -443,7 +455,7 @@ void Simulation::settle_unsure(Unit& u) {
 
 std::optional<CaptureId> Simulation::held_as(Unit& u, const Capture& capture) {
     const Store::Core::Reading reading(u.store->core());
-    const auto loaded = load(reading.db, capture.site.record);
+    const auto loaded = load(reading.db, *kinds_.at(capture.site.record), capture.site.record);
     if (!loaded) return std::nullopt;
     const std::uint64_t hash = content_hash(capture.key, capture.value);
     for (const PendingChange& change : loaded->pending)
@@ -468,7 +480,7 @@ void Simulation::name_captures(Unit& u, std::vector<Capture>& captures) {
 std::set<int> Simulation::screen(Unit& u, const RecordId& id, const Field& field, bool all_of_it) {
     std::set<int> seen;
     const Store::Core::Reading reading(u.store->core());
-    const auto loaded = load(reading.db, id);
+    const auto loaded = load(reading.db, *kinds_.at(id), id);
     if (!loaded) return seen;
     const Site site{id, field.number};
     const auto see = [&](int number) {
@@ -533,7 +545,10 @@ bool Simulation::commit(Unit& u, std::vector<RecordEdit> edits, std::vector<Capt
         capture.commit = commits_;
     }
     for (const RecordEdit& e : edits)
-        if (e.create) tenants_.emplace(e.id, u.tenant);
+        if (e.create) {
+            tenants_.emplace(e.id, u.tenant);
+            kinds_.emplace(e.id, e.kind);
+        }
     Captured captured;
     std::size_t unsure = 0;
     const bool done = on(u, [&] {
@@ -593,14 +608,24 @@ void Simulation::add_edit(Unit& u, Draft& draft, const RecordId& id, std::uint32
         if (field.is_keyed()) {
             capture.key = canonical_bytes(capture.value);
             const bool replaces = drawn % 3 == 0;
-            if (replaces) capture.seen = screen(u, id, field, true);
+            Content content{{capture.key, capture.value}};
             const Content& shown = found->shown(field.name);
             if (std::any_of(shown.begin(), shown.end(),
                             [&](const Item& item) { return item.key == capture.key; }))
                 continue;
-            edit.fields.push_back({&field,
-                                   replaces ? FieldEdit::Op::set : FieldEdit::Op::add,
-                                   {{capture.key, capture.value}}});
+            if (replaces) {  // some of what is there stays
+                capture.seen = screen(u, id, field, true);
+                for (std::size_t k = 0; k < shown.size(); ++k) {
+                    if ((drawn >> (20 + k) & 1U) == 0) continue;
+                    content.push_back(shown[k]);
+                    std::erase_if(capture.seen,
+                                  [&](int n) { return oracle_.at(n).key == shown[k].key; });
+                }
+                std::sort(content.begin(), content.end(),
+                          [](const Item& a, const Item& b) { return a.key < b.key; });
+            }
+            edit.fields.push_back(
+                {&field, replaces ? FieldEdit::Op::set : FieldEdit::Op::add, content});
         } else {
             capture.seen = screen(u, id, field, false);
             const Content& shown = found->shown(field.name);
@@ -705,7 +730,10 @@ void Simulation::capture_visit(const Event& event) {
         create(draft, made.back(), wish);
     }
     records_[event.number] = made;
-    commit(*u, draft.edits, draft.captures);
+    std::vector<int> whole;
+    for (const Capture& capture : draft.captures) whole.push_back(capture.number);
+    if (commit(*u, draft.edits, draft.captures) && made.size() > 1)
+        wholes_.emplace_back(commits_, std::move(whole)), whole_of_[commits_] = customers[0];
 }
 
 void Simulation::capture_complaint(const Event& event) {
@@ -959,7 +987,8 @@ HttpResponse Simulation::enrol(const HttpRequest& request) {
 }
 
 /// As the HTTP face of the centre answers: who it is, the frame, the engine, the frame.
-HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool untouched) {
+HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool untouched,
+                                const Unit* from) {
     const auto bearer = request.headers.find("Authorization");
     std::optional<server::Device> device;
     HttpResponse response =
@@ -990,15 +1019,29 @@ HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool unto
         response.body = std::move(a.archive);
     });
     newest_server_ms_ = std::max(newest_server_ms_, s.machine->now().at.time_since_epoch().count());
-    if (device) note_arrivals(device->writer, wire.bundles);
+    if (device && done && response.status == 200)
+        for (const std::string& bytes : wire.witnessed) {
+            const RecordState state = decode_record(bytes);
+            for (const auto& [number, field] : state.fields)
+                for (const LiveValue& l : field.live)
+                    if (const int which = oracle_.under(l.dot, {state.id, number}, l.key);
+                        which >= 0)
+                        oracle_.offered(which);
+        }
+    if (device) {
+        const bool forks = wire.kind == protocol::kFork;
+        note_arrivals(forks ? wire.writer : device->writer, wire.bundles);
+    }
     if (!done) return problem(503, "storage_failed", "the storage does not take anything now");
     if (response.status != 200) return response;
     const std::string sent = response.body;
     look_at_centre([&](server::Transaction& tx) { judge_sent(tx, *device, sent); });
-    const auto to = std::find_if(units_.begin(), units_.end(),
-                                 [&](const auto& u) { return u.second->writer == device->writer; });
-    if (to != units_.end() && to->second->newer_server)
-        response.body = as_newer_server(response.body);
+    const auto reply = decode<protocol::Reply>(response.body);
+    if (from && reply.outcome == protocol::Outcome::mismatch)
+        expect(restores_ + copies_ > 0, "nobody recovers without a restore",
+               "a device is told that it or the centre was restored");
+    if (reply.outcome == protocol::Outcome::declined) strike("further copy turned away");
+    if (from && from->newer_server) response.body = as_newer_server(response.body);
     response.body = protocol::pack(response.body, protocol::Contents::reply);
     return response;
 }
@@ -1046,7 +1089,7 @@ HttpResponse Simulation::exchange(Unit& u, const HttpRequest& request) {
     const bool answered_first = event.get("answered") != 0;
     if (nth == 0 && !answered_first) inner();
     const auto passed_on = [&](const HttpRequest& r, bool untouched) {
-        HttpResponse response = answer(s, r, untouched);
+        HttpResponse response = answer(s, r, untouched, &u);
         u.answered_at = centre_version_;
         if (response.status == 200) {
             u.old_replies.push_back(response.body);
@@ -1105,9 +1148,11 @@ HttpResponse Simulation::exchange(Unit& u, const HttpRequest& request) {
         }
         case Fate::busy:
             strike("429 with Retry-After");
+            u.told_to_wait = true;
             return problem(429, "busy", "too many requests");
         case Fate::away:
             strike("503 with Retry-After");
+            u.told_to_wait = true;
             return problem(503, "busy", "stopping");
         case Fate::old_reply: {
             if (u.old_replies.empty()) return unreached();
@@ -1136,6 +1181,7 @@ void Simulation::sync(const Event& event) {
 void Simulation::run_sync(Unit& u, const Event& event) {
     open(u);
     u.exchanges = 0;
+    u.told_to_wait = false;
     std::optional<SyncResult> result;
     on(u, [&] {
         // Ends with the call, whichever way: faults of the disk are dealt with after it.
@@ -1149,9 +1195,23 @@ void Simulation::run_sync(Unit& u, const Event& event) {
         result = u.syncer->sync_for(budget);
     });
     if (result) judge_result(u, *result);
+    note_writer(u);
     judge_unsent(u);
+    judge_whole(u);
     if (result && result->end == SyncEnd::complete && u.answered_at == centre_version_)
         judge_copy(u);
+}
+
+/// A fork has another name from then on.
+void Simulation::note_writer(Unit& u) {
+    on(u, [&] {
+        const std::uint64_t writer = Replica(*u.store).identity()->writer;
+        if (std::exchange(u.writer, writer) == writer) return;
+        strike("file went on as a fork");
+        // A file that has left more entries than are kept since the backup cannot tell.
+        expect(copies_ + restores_ > 0, "nobody forks without a copy",
+               "a device file that nobody copied went on under a new name");
+    });
 }
 
 void Simulation::deliver(const Event& event) {
@@ -1160,7 +1220,13 @@ void Simulation::deliver(const Event& event) {
     const HttpRequest request =
         sent->second[static_cast<std::size_t>(event.get("at")) % sent->second.size()];
     const auto wire = decode<protocol::Request>(protocol::unpack(request.body, 8U << 20));
-    HttpResponse response = answer(server(event), request, true);
+    const Unit* from = nullptr;
+    for (auto& [number, u] : units_)
+        if (u->requests.contains(wire.next)) from = u.get();
+    HttpResponse response = answer(server(event), request, true, nullptr);
+    if (from && from->newer_server && response.status == 200)
+        response.body = protocol::pack(as_newer_server(protocol::unpack(response.body, 64U << 20)),
+                                       protocol::Contents::reply);
     for (auto& [number, u] : units_) {
         if (!u->requests.contains(wire.next)) continue;
         strike(u->newest_request == wire.next ? "request delivered again later"
@@ -1234,6 +1300,7 @@ void Simulation::hand_over(const Event& event) {
     const std::string to = territory(event.get("to"));
     if (event.verb == "hand_over_all") {
         at_centre([&] {
+            territory_moved_ = true;
             if (!servers_[0].engine->begin(tenant_name(0), {{}, territory(event.get("from")), to}))
                 strike("territory handed over");
         });
@@ -1241,6 +1308,7 @@ void Simulation::hand_over(const Event& event) {
     }
     const auto customers = records_of(event, "customer");
     if (customers.empty()) return;
+    moved_.insert(customers[0]);
     at_centre([&] {
         if (!servers_[0].engine->begin(tenant_name(tenants_[customers[0]]), {customers[0], {}, to}))
             strike("customer handed over");
@@ -1312,12 +1380,16 @@ void Simulation::settle() {
                 round.draw(plan_.seed, 9'000 + number * 100 + static_cast<std::uint64_t>(rounds)));
             open(*u);
             u->exchanges = 0;
+            u->told_to_wait = false;
             u->syncing = &round;
             SyncBudget budget;
             budget.time = std::chrono::hours(24 * 400);
             const SyncResult result = u->syncer->sync_for(budget);
             u->syncing = nullptr;
             event_ = outer;
+            if (std::exchange(u->declined, result.end == SyncEnd::needs_recovery) || u->declined)
+                continue;
+            note_writer(*u);
             expect(result.end == SyncEnd::complete, "everything comes to rest",
                    "a sync without faults ended with " + std::string(name_of(result.end)) + ": " +
                        result.sentence);
@@ -1330,10 +1402,102 @@ void Simulation::settle() {
     judge_centre();
     for (auto& [number, u] : units_) {
         judge_unsent(*u);
+        judge_file(*u);
+        if (u->declined) continue;
         judge_copy(*u);
         judge_parked(*u);
-        judge_file(*u);
     }
+    judge_lost();
+}
+
+// ---- restored and copied files
+
+void Simulation::back_up(const Event& event) {
+    const std::string file = folder_.file("backup" + std::to_string(event.number));
+    if (at_centre([&] { servers_[0].storage->backup(file); }))
+        backup_ = Backup{file, oracle_.all_arrived(), judged_};
+}
+
+void Simulation::restore(const Event&) {
+    if (!backup_ || depth_ > 0) return;
+    close_servers();
+    server_disk_->heal();
+    const std::string file = folder_.file("server.db");
+    for (const char* tail : {"-wal", "-shm"}) std::filesystem::remove(file + tail);
+    std::filesystem::copy_file(backup_->file, file,
+                               std::filesystem::copy_options::overwrite_existing);
+    server_disk_->adopt();
+    open_servers();
+    ++centre_version_;
+    ++restores_;
+    oracle_.back_to(backup_->arrived);
+    judged_ = backup_->judged;
+    strike("centre restored from a backup");
+}
+
+void Simulation::copy_device(const Event& event) {
+    Unit* u = unit(event);
+    if (!u || u->syncing) return;
+    u->disk->heal();
+    close(*u);  // closing brings the log home
+    u->copy = folder_.file("copy" + std::to_string(event.number));
+    std::filesystem::copy_file(u->path, u->copy);
+    u->unsent_at_copy = u->unsent;
+    open(*u);
+}
+
+/// Work captured since the copy was made, and not sent, went with the file: nobody can bring it
+/// back.
+void Simulation::put_back(const Event& event) {
+    Unit* u = unit(event);
+    if (!u || u->syncing || u->copy.empty()) return;
+    close(*u);
+    u->disk->heal();
+    for (const char* tail : {"-wal", "-shm"}) std::filesystem::remove(u->path + tail);
+    std::filesystem::copy_file(u->copy, u->path, std::filesystem::copy_options::overwrite_existing);
+    u->disk->adopt();
+    for (const int number : u->unsent) {
+        Capture& capture = oracle_.at(number);
+        if (!u->unsent_at_copy.contains(number) && !capture.arrived) capture.excused = true;
+    }
+    u->unsent = u->unsent_at_copy;
+    ++u->copies;
+    ++copies_;
+    open(*u);
+    u->writer = Replica(*u->store).identity()->writer;
+    strike("device file put back from a copy");
+}
+
+void Simulation::clone(const Event& event) {
+    Unit* of = unit(event);
+    if (!of || of->syncing || units_.contains(event.number)) return;
+    open(*of);
+    of->disk->heal();
+    close(*of);
+    auto made = std::make_unique<Unit>();
+    Unit& u = *made;
+    u.event = event.number;
+    u.tenant = of->tenant;
+    u.rep = of->rep;
+    u.role = of->role;
+    u.newer_server = of->newer_server;
+    u.writer = of->writer;
+    u.unsent = of->unsent;
+    u.requests = of->requests;
+    char name[32];
+    std::snprintf(name, sizeof name, "device%06u.rapport", event.number);
+    u.path = folder_.file(name);
+    std::filesystem::copy_file(of->path, u.path);
+    // Two copies that capture in the same millisecond would give the same capture id.
+    u.machine = std::make_unique<Machine>(now_ms_, of->machine->skew_ms + 1);
+    u.machine->draw_from(event.draw(plan_.seed, event.number));
+    u.disk = std::make_unique<test::Disk>(u.path);
+    u.wire = std::make_unique<Wire>(*this, u);
+    ++u.copies, ++of->copies, ++copies_;
+    units_.emplace(event.number, std::move(made));
+    open(*of);
+    open(u);
+    strike("device file cloned");
 }
 
 Report simulate(const Plan& plan, std::ostream* log) {

@@ -102,6 +102,11 @@ private:
         std::uint64_t newest_request = 0;
         std::deque<std::string> old_replies;
         std::uint64_t answered_at = 0;  ///< version of the centre at the last answer
+        std::string copy;               ///< of its file, put aside; empty: none
+        std::set<int> unsent_at_copy;
+        int copies = 0;             ///< how often it was put back or cloned
+        bool told_to_wait = false;  ///< by the last answer
+        bool declined = false;      ///< it waits to be enrolled anew
     };
     class Wire;
     struct Killed {};
@@ -144,7 +149,8 @@ private:
     void look_at_centre(const std::function<void(server::Transaction&)>& work);
     HttpResponse exchange(Unit& unit, const HttpRequest& request);
     HttpResponse enrol(const HttpRequest& request);
-    HttpResponse answer(Server& server, const HttpRequest& request, bool untouched);
+    HttpResponse answer(Server& server, const HttpRequest& request, bool untouched,
+                        const Unit* from);
     std::string as_newer_server(const std::string& archive) const;
 
     // ---- events
@@ -166,12 +172,18 @@ private:
     void reference_data(const Event& event);
     void sync(const Event& event);
     void run_sync(Unit& unit, const Event& event);
+    void note_writer(Unit& unit);
     void deliver(const Event& event);
     void plan_fault(const Event& event);
     void restart(const Event& event);
     void upgrade(const Event& event);
     void hand_over(const Event& event);
     void decide(const Event& event);
+    void back_up(const Event& event);
+    void restore(const Event& event);
+    void copy_device(const Event& event);
+    void put_back(const Event& event);
+    void clone(const Event& event);
     void settle();
 
     // ---- judging
@@ -189,6 +201,8 @@ private:
     void judge_parked(Unit& unit);
     void judge_result(Unit& unit, const SyncResult& result);
     void judge_centre();
+    void judge_whole(Unit& unit);
+    void judge_lost();
     void judge_file(Unit& unit);
 
     void strike(const std::string& fault) { ++report.struck[fault]; }
@@ -217,10 +231,22 @@ private:
     int commits_ = 0;
     std::map<std::uint32_t, std::vector<RecordId>> records_;  // by event
     std::map<RecordId, std::int64_t> tenants_;                // of every record somebody captured
+    std::map<RecordId, const Kind*> kinds_;
     std::map<std::uint32_t, std::vector<HttpRequest>> sent_;  // by event
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::pair<Verdict, std::uint64_t>>
         judged_;                      // by writer and counter: verdict and hash of the bytes
     std::set<std::string> canaries_;  // texts no device may receive
+    std::set<RecordId> moved_;        // customers handed over
+    bool territory_moved_ = false;
+    std::vector<std::pair<int, std::vector<int>>> wholes_;  // captures saved together, by commit
+    struct Backup {
+        std::string file;
+        std::set<int> arrived;
+        std::map<std::pair<std::uint64_t, std::uint64_t>, std::pair<Verdict, std::uint64_t>> judged;
+    };
+    std::map<int, RecordId> whole_of_;  // customer of a commit
+    std::optional<Backup> backup_;
+    int restores_ = 0, copies_ = 0;  // of the centre; of device files
 };
 
 }  // namespace rapport::sim
