@@ -12,9 +12,7 @@
 #include "store/schema.hpp"
 
 namespace rapport {
-namespace {
 
-// Stamps and dots of what was confirmed decide what later edits come after.
 Stamp newest_stamp(const RecordState& state) {
     Stamp newest = 0;
     for (const auto& [number, field] : state.fields)
@@ -22,10 +20,6 @@ Stamp newest_stamp(const RecordState& state) {
     return newest;
 }
 
-// A record outside this device's scopes goes whatever its move number, until it comes again.
-constexpr std::uint64_t kNotYours = INT64_MAX;
-
-// It came with no reply, and yet a server that is restored to before the last one must hear of it.
 void note_touched(sqlite::Database& db, const RecordId& id) {
     db.prepare(
           "INSERT OR IGNORE INTO touched(entry, record) SELECT MAX(seq), ? FROM entry HAVING "
@@ -33,6 +27,19 @@ void note_touched(sqlite::Database& db, const RecordId& id) {
         .bind(1, id)
         .run();
 }
+
+void put_aside(sqlite::Database& db, const RecordState& record) {
+    db.prepare("INSERT OR REPLACE INTO unknown_record(record, kind, body) VALUES(?,?,?)")
+        .bind(1, record.id)
+        .bind(2, static_cast<int>(record.kind))
+        .bind_blob(3, encode_record(record))
+        .run();
+}
+
+namespace {
+
+// A record outside this device's scopes goes whatever its move number, until it comes again.
+constexpr std::uint64_t kNotYours = INT64_MAX;
 
 // The row stays, hidden, while a server that was restored may still ask for it: until `entry` has
 // left the list.
@@ -272,7 +279,7 @@ private:
 
     void apply_record(RecordState incoming) {
         const Kind* kind = kind_numbered(incoming.kind);
-        if (!kind) return put_aside(incoming);
+        if (!kind) return keep_unknown(incoming);
         auto loaded = load(db_, *kind, incoming.id);
         if (loaded) {
             merge_applied(*loaded);
@@ -302,13 +309,8 @@ private:
         ++settled_.records;
     }
 
-    // A kind of a newer server. It is a record like any other once the app has been updated.
-    void put_aside(const RecordState& incoming) {
-        db_.prepare("INSERT OR REPLACE INTO unknown_record(record, kind, body) VALUES(?,?,?)")
-            .bind(1, incoming.id)
-            .bind(2, static_cast<int>(incoming.kind))
-            .bind_blob(3, encode_record(incoming))
-            .run();
+    void keep_unknown(const RecordState& incoming) {
+        put_aside(db_, incoming);
         newest_ = std::max(newest_, newest_stamp(incoming));
         note_renewed(incoming.id);
     }

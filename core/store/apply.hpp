@@ -29,6 +29,15 @@ bool drop_not_renewed(Store::Core::Writing& writing, std::size_t limit);
 /// has no unsent work goes with the next drop_departed. Returns whether there may be more.
 bool hide_out_of_reach(Store::Core::Writing& writing, std::size_t limit);
 
+/// The newest stamp of a record: what is captured from now on comes after it.
+Stamp newest_stamp(const RecordState& state);
+/// It came with no entry of its own, and yet a server that is restored to before the newest one
+/// must hear of it.
+void note_touched(sqlite::Database& db, const RecordId& id);
+/// Keeps a record of a kind this build does not know; it is one like any other once the app has
+/// been updated.
+void put_aside(sqlite::Database& db, const RecordState& record);
+
 /// Removes rows that departed before the oldest entry both sides keep, `limit` at most, and none
 /// with unsent work; that they departed stays known. Returns whether there may be more.
 bool drop_departed(Store::Core::Writing& writing, std::size_t limit);

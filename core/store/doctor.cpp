@@ -85,14 +85,8 @@ private:
         }
         if (conflicted(row.confirmed) != ((row.status & kRowConflict) != 0))
             find(row, "is wrongly marked about a conflict");
-        for (const Field& field : row.kind->fields) {
-            const auto shown = row.shown.find(field.number);
-            const auto state = row.confirmed.fields.find(field.number);
-            const Content expected =
-                state == row.confirmed.fields.end() ? Content{} : show(field, state->second);
-            if ((shown == row.shown.end() ? Content{} : shown->second) != expected)
-                find(row, "shows another " + field.name + " than was confirmed");
-        }
+        for (const Field* field : wrongly_shown(row))
+            find(row, "shows another " + field->name + " than was confirmed");
     }
 
     void examine_bundles() {

@@ -374,6 +374,10 @@ std::string to_json(const Overview& o, const std::vector<HeldBundle>& held, Lang
                               {"incomplete", o.incomplete},
                               {"unreceived_since", tree_of(o.unreceived_since)},
                               {"last_sync", tree_of(o.last_sync)},
+                              {"compared_at", tree_of(o.compared_at)},
+                              {"mended", o.mended},
+                              {"mended_at", tree_of(o.mended_at)},
+                              {"differing", o.differing},
                               {"logged_out", std::move(users)},
                               {"held", std::move(bundles)}});
 }

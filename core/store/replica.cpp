@@ -9,6 +9,7 @@
 #include "model/home.hpp"
 #include "model/planted.hpp"
 #include "store/apply.hpp"
+#include "store/comparison.hpp"
 #include "store/core.hpp"
 #include "store/erasure.hpp"
 #include "store/identity.hpp"
@@ -33,6 +34,25 @@ struct RequestExtra {
         a(basis.id, basis.tag, cursor, receipt);
     }
 };
+
+// A comparison follows if there is one.
+std::string encode_extra(const Outgoing& out) {
+    WireWriter w;
+    w(RequestExtra{out.basis, out.cursor, out.receipt});
+    if (out.comparison) w(*out.comparison);
+    return w.take();
+}
+
+void decode_extra(std::string_view bytes, Outgoing& out) {
+    WireReader r(bytes);
+    RequestExtra extra;
+    r(extra);
+    if (r.remaining() > 0) r(out.comparison.emplace());
+    r.finish();
+    out.basis = extra.basis;
+    out.cursor = std::move(extra.cursor);
+    out.receipt = extra.receipt;
+}
 
 EntryRef newest_entry(sqlite::Database& db) {
     auto select = db.prepare("SELECT id, tag FROM entry ORDER BY seq DESC LIMIT 1");
@@ -64,10 +84,7 @@ std::optional<Outgoing> stored_request(sqlite::Database& db, const Identity& ide
     if (RAPPORT_PLANTED("retry_under_another_id")) out.next ^= 1;
     out.kind = static_cast<RequestKind>(select.integer(1));
     out.last = {select.unsigned_integer(2), select.unsigned_integer(3)};
-    const auto extra = decode<RequestExtra>(select.blob(4));
-    out.basis = extra.basis;
-    out.cursor = extra.cursor;
-    out.receipt = extra.receipt;
+    decode_extra(select.blob(4), out);
     auto bundles = db.prepare(
         "SELECT b.bytes FROM request_bundle r JOIN bundle b ON b.id = r.bundle ORDER BY b.counter");
     while (bundles.step()) out.bundles.emplace_back(bundles.blob(0));
@@ -94,7 +111,7 @@ public:
         needs.bind(1, row.id);
         while (needs.step()) bundle.needs.push_back(needs.unsigned_integer(0));
         for (const auto& [id, kind] : records_of(db_, row.id)) {
-            const auto loaded = kind ? load(db_, *kind, id) : std::nullopt;
+            const auto loaded = kind ? load_readable(db_, *kind, id) : std::nullopt;
             if (!loaded) throw Error(ErrorCode::internal, "a pending change has no row");
             bundle.changes.push_back(change_of(*loaded, row));
         }
@@ -298,7 +315,7 @@ std::size_t Replica::kept_back() const {
     return select.step() ? static_cast<std::size_t>(select.integer(0)) : 0;
 }
 
-Outgoing Replica::compose(const Limits& limits) {
+Outgoing Replica::compose(const Limits& limits, std::optional<Comparison> comparison) {
     asked_ms_ = store_.core().elapsed_ms();
     Store::Core::Writing writing(store_.core());
     sqlite::Database& db = writing.db;
@@ -312,6 +329,7 @@ Outgoing Replica::compose(const Limits& limits) {
     Outgoing out;
     out.last = newest_entry(db);
     while (out.next == 0) out.next = store_.core().environment().random64() >> 1;
+    if (comparison && comparable(db)) out.comparison = std::move(comparison);
     if (recovery) {
         out.kind = offers ? RequestKind::recover : recovery->kind;
         out.basis = recovery->basis;
@@ -354,7 +372,7 @@ Outgoing Replica::compose(const Limits& limits) {
         .bind(2, static_cast<std::int64_t>(out.kind))
         .bind(3, out.last.id)
         .bind(4, out.last.tag)
-        .bind_blob(5, encode(RequestExtra{out.basis, out.cursor, out.receipt}))
+        .bind_blob(5, encode_extra(out))
         .run();
     writing.commit();
     return out;
@@ -434,6 +452,17 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     }
     db.execute("DELETE FROM request; DELETE FROM request_bundle");
     Settled settled;
+    // As the request left the rows, and so before what has changed since.
+    for (const IncomingStretch& stretch : incoming.differing)
+        store_.core().clock().observe(mend(writing, stretch, settled));
+    if (settled.mended > 0) {
+        set_meta(
+            db, "mended",
+            meta_integer(db, "mended").value_or(0) + static_cast<std::int64_t>(settled.mended));
+        set_meta(db, "mended_at", now.packed());
+    }
+    if (incoming.checkpoint && !meta_integer(db, kCompareAt))
+        set_meta(db, kCompareAt, incoming.server_time_ms + kCompareEveryMs);
     if (incoming.renewal) set_meta(db, "renewal", kMarking);
     if (incoming.checkpoint || incoming.download ||
         RAPPORT_PLANTED("apply_pages_before_the_checkpoint"))
@@ -501,6 +530,45 @@ void Replica::note_declined() {
 bool Replica::declined() const {
     const Store::Core::Reading reading(store_.core());
     return meta_integer(reading.db, "declined").has_value();
+}
+
+bool Replica::comparison_due() const {
+    const Store::Core::Reading reading(store_.core());
+    const auto at = meta_integer(reading.db, kCompareAt);
+    if (!at) return false;
+    const std::int64_t left = *at - store_.core().server_time_ms();
+    return left <= 0 || left > kCompareEveryMs;  // or a clock was set back
+}
+
+std::vector<Stretch> Replica::stretches_behind(const ComparePoint& from) const {
+    const Store::Core::Reading reading(store_.core());
+    if (!comparable(reading.db)) return {};
+    return rapport::stretches_behind(reading.db, from);
+}
+
+void Replica::note_compared(std::optional<std::size_t> differing) {
+    Store::Core::Writing writing(store_.core());
+    set_meta(writing.db, kCompareAt, store_.core().server_time_ms() + kCompareEveryMs);
+    if (differing) {
+        set_meta(writing.db, "compared_at", store_.core().now().packed());
+        set_meta(writing.db, "differing", static_cast<std::int64_t>(*differing));
+    }
+    writing.commit();
+}
+
+bool Replica::drop_comparison() {
+    Store::Core::Writing writing(store_.core());
+    Outgoing out;
+    {
+        auto select = writing.db.prepare("SELECT extra FROM request");
+        if (!select.step()) return false;
+        decode_extra(select.blob(0), out);
+    }
+    if (!out.comparison) return false;
+    out.comparison.reset();
+    writing.db.prepare("UPDATE request SET extra = ?").bind_blob(1, encode_extra(out)).run();
+    writing.commit();
+    return true;
 }
 
 bool Replica::anew() const {

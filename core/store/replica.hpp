@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/bundle.hpp"
+#include "model/comparison.hpp"
 #include "model/erasure.hpp"
 #include "model/limits.hpp"
 #include "model/state.hpp"
@@ -62,6 +63,7 @@ struct Outgoing {
     std::map<std::uint64_t, std::string> authors;  ///< of the witnessed values
     std::vector<std::string> witnessed;            ///< encoded records
     std::vector<RecordId> touched;                 ///< those and the ones this file dropped
+    std::optional<Comparison> comparison;          ///< of what the newest entry has left
 };
 
 struct IncomingVerdict {
@@ -90,6 +92,12 @@ struct IncomingRecord {
     RecordState state() const { return decode_record(bytes); }
 };
 
+/// All that the server has for this device between two points, where the file holds something else.
+struct IncomingStretch {
+    ComparePoint from, to;
+    std::vector<IncomingRecord> records;
+};
+
 /// A reply that counts, decoded.
 struct Incoming {
     std::uint64_t next = 0;  ///< echo of the request's id
@@ -111,6 +119,7 @@ struct Incoming {
     std::vector<std::string> scopes;     ///< the device's scopes if they changed; else empty
     std::optional<Limits> limits;        ///< if they changed
     std::vector<ErasureOrder> erasures;  ///< that this file does not have
+    std::vector<IncomingStretch> differing;
 };
 
 /// What settling a reply did, counted in bundles and records.
@@ -119,6 +128,8 @@ struct Settled {
     std::size_t decided = 0;     ///< bundles that had been in review
     std::size_t conflicted = 0;  ///< applied bundles that left a field of theirs in conflict
     std::size_t records = 0;     ///< records that became visible
+    std::size_t mended = 0;      ///< confirmed records that were not what the server has
+    std::size_t differing = 0;   ///< those that still are not
 };
 
 /// Ownership: borrows its Store.  Thread-safety: thread-safe through the store's writer lock.
@@ -147,7 +158,8 @@ public:
     /// while they fit `limits` (never fewer than one if any is sendable) and stores the new
     /// request. Bundles that wait for one that is refused or in review stay; bundles told `later`
     /// since `begin_run` stay too.
-    Outgoing compose(const Limits& limits);
+    /// A new request carries the comparison if everything is as the newest entry left it.
+    Outgoing compose(const Limits& limits, std::optional<Comparison> comparison = {});
     /// A new sync run: bundles told `later` in earlier runs may be sent again.
     void begin_run();
     /// Bundles `compose` would send now, those in flight not counted; counts up to `at_most`.
@@ -175,6 +187,17 @@ public:
     /// The server gives this file no further writer; a person has to enrol it anew.
     void note_declined();
     bool declined() const;
+
+    /// Should what is confirmed be compared with the server? Once a day.
+    bool comparison_due() const;
+    /// All that is confirmed behind a point, in stretches; none if it cannot be compared now.
+    std::vector<Stretch> stretches_behind(const ComparePoint& from) const;
+    /// The next comparison is due in a day. With a number everything was compared, and so many
+    /// records still differ.
+    void note_compared(std::optional<std::size_t> differing);
+    /// Takes the comparison out of the request in flight, for a server that knows of none. False:
+    /// there is none in it.
+    bool drop_comparison();
 
     /// Has what earlier syncs brought been removed, because the user was logged out?
     bool anew() const;

@@ -397,6 +397,19 @@ void delete_row(sqlite::Database& db, const Row& row) {
     if (layout.external_ids) forget_external_ids(db, row.id);
 }
 
+std::vector<const Field*> wrongly_shown(const Row& row) {
+    std::vector<const Field*> wrong;
+    for (const Field& field : row.kind->fields) {
+        const auto shown = row.shown.find(field.number);
+        const auto state = row.confirmed.fields.find(field.number);
+        const Content expected =
+            state == row.confirmed.fields.end() ? Content{} : show(field, state->second);
+        if ((shown == row.shown.end() ? Content{} : shown->second) != expected)
+            wrong.push_back(&field);
+    }
+    return wrong;
+}
+
 const std::string& select_of(const Kind& kind) { return layout_of(kind).select; }
 const std::string& select_list(const Kind& kind) { return layout_of(kind).columns; }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <vector>
 
 #include "model/state.hpp"
 #include "sqlite/database.hpp"
@@ -46,6 +47,10 @@ const Kind* kind_holding(sqlite::Database& db, const RecordId& id);
 /// twice.
 void save_row(sqlite::Database& db, Row& row);
 void delete_row(sqlite::Database& db, const Row& row);
+
+/// Fields in which the row shows something else than was confirmed. Only of one without unsent
+/// work.
+std::vector<const Field*> wrongly_shown(const Row& row);
 
 /// The select list of a kind's table and the row under the cursor, for queries.
 const std::string& select_of(

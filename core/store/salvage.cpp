@@ -10,6 +10,7 @@
 #include "model/clock.hpp"
 #include "rapport/environment.hpp"
 #include "sqlite/wreck.hpp"
+#include "store/comparison.hpp"
 #include "store/doctor.hpp"
 #include "store/erasure.hpp"
 #include "store/identity.hpp"
@@ -26,11 +27,12 @@ using sqlite::RawValue;
 // is like another; what the others hold can be derived, or is only of use as a whole.
 constexpr std::array<std::string_view, 5> kKnownByShape{"meta", "bundle", "change", "author",
                                                         "external_id"};
-constexpr std::array<std::string_view, 20> kMetaKeys{
-    "file",          "rep",      "clock",    "identity",  "enrolment_secret", "next_secret",
-    "limits",        "counter",  "run",      "last_sync", "server_offset_ms", "stamps_final",
-    "captures",      "recovery", "declined", "parent",    "renewal",          "scopes_changed",
-    "erasures_done", "anew"};
+constexpr std::array<std::string_view, 25> kMetaKeys{
+    "file",          "rep",      "clock",      "identity",    "enrolment_secret", "next_secret",
+    "limits",        "counter",  "run",        "last_sync",   "server_offset_ms", "stamps_final",
+    "captures",      "recovery", "declined",   "parent",      "renewal",          "scopes_changed",
+    "erasures_done", "anew",     "compare_at", "compared_at", "mended",           "mended_at",
+    "differing"};
 
 // What the server never hears of.
 constexpr std::array<std::string_view, 3> kOursAlone{"draft_text", "author", "external_id"};
@@ -596,6 +598,7 @@ private:
         std::optional<Identity> identity;
         mend_meta("identity", [&] { identity = stored_identity(db_); });
         mend_meta("limits", [&] { stored_limits(db_); });
+        set_meta(db_, kCompareAt, std::int64_t{0});  // at once: no page vouches for what it holds
         bool whole = !mended_;
         for (const Target& target : targets_)
             whole = whole && (is_one_of(kOursAlone, target.name) ||

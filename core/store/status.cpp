@@ -226,6 +226,13 @@ Overview Store::overview() const {
     auto incomplete = db.prepare("SELECT scope FROM incomplete ORDER BY scope");
     while (incomplete.step()) o.incomplete.emplace_back(incomplete.text(0));
     o.departed = count_of(db, "SELECT COUNT(*) FROM departed");
+    const auto count_in = [&](const char* key) {
+        return static_cast<std::size_t>(meta_integer(db, key).value_or(0));
+    };
+    if (const auto at = meta_integer(db, "compared_at")) o.compared_at = Instant::unpack(*at);
+    if (const auto at = meta_integer(db, "mended_at")) o.mended_at = Instant::unpack(*at);
+    o.mended = count_in("mended");
+    o.differing = count_in("differing");
     return o;
 }
 

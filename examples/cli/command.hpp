@@ -99,6 +99,7 @@ struct SyncOptions {
     std::string file;
     std::string budget;                ///< `20s`; empty = the library's default
     std::optional<std::string> watch;  ///< interval between rounds; absent = one round
+    bool compare = false;              ///< what is confirmed with what the server has
     Format format = Format::table;
 };
 struct ImportOptions {

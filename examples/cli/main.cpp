@@ -192,6 +192,8 @@ public:
         c->add_option("--watch", sync_.watch,
                       "Again and again, with this pause (30s); others may write meanwhile")
             ->type_name("[TIME]");
+        c->add_flag("--compare", sync_.compare,
+                    "Compare all records with the server's and mend what differs; else once a day");
         add_format(c, sync_.format);
         c->callback([this] { run_ = [this] { return sync(sync_); }; });
 

@@ -412,6 +412,13 @@ int status(const StatusOptions& options) {
                              : people     ? local_second(*o.last_sync)
                                           : o.last_sync->rfc3339());
         add_row("received", received_sentence(o));
+        if (o.compared_at)
+            add_row("compared", people ? local_second(*o.compared_at) : o.compared_at->rfc3339());
+        if (o.mended_at)
+            add_row("mended",
+                    people ? counted(o.mended, "record") + ", last " + local_second(*o.mended_at)
+                           : std::to_string(o.mended));
+        if (o.differing > 0) add_row("differing", std::to_string(o.differing));
         add_row("drafts", std::to_string(o.drafts));
         add_row("queued", std::to_string(o.queued));
         add_row("sent", std::to_string(o.sent));

@@ -142,6 +142,7 @@ void print(const Round& round, const SyncOptions& options, Rows* rows) {
         if (r.review > 0) std::cout << ", in review " << r.review;
         if (r.decided > 0) std::cout << ", decided " << r.decided;
         if (r.unanswered > 0) std::cout << ", unanswered " << r.unanswered;
+        if (r.compared || r.mended > 0) std::cout << ", mended " << r.mended;
         std::cout << ", left " << r.left << ", received " << r.received << "; "
                   << bytes_shown(r.bytes_sent) << " up, " << bytes_shown(r.bytes_received)
                   << " down, " << counted(static_cast<std::size_t>(r.requests), "request")
@@ -153,6 +154,17 @@ void print(const Round& round, const SyncOptions& options, Rows* rows) {
             if (c == '_') c = ' ';
         complain(options.file + ": " + (r.sentence.empty() ? name : r.sentence));
     }
+    if (r.mended > 0)
+        complain(counted(r.mended, "record") +
+                 " of this file had not been what the server has, and is now");
+    if (r.differing > 0)
+        complain(counted(r.differing, "record") +
+                 " with unsent work is not what the server has; it cannot be mended before that "
+                 "work is sent or given up");
+    if (options.compare && !r.compared && r.end == SyncEnd::complete)
+        complain(
+            "the file was not compared with the server; it does not take that, or others "
+            "write all the time");
     if (round.refused_in_file > 0)
         complain(counted(round.refused_in_file, "bundle") + " refused; `rapport status " +
                  options.file + "` says why");
@@ -191,6 +203,7 @@ int enrol(const EnrolOptions& options) {
 int sync(const SyncOptions& options) {
     SyncBudget budget;
     if (!options.budget.empty()) budget.time = duration_called(options.budget);
+    budget.compare = options.compare;
     const auto transport = make_curl_transport();
     Interrupt interrupt;
     std::optional<Rows> rows;

@@ -11,6 +11,7 @@ namespace {
 // More than one comes of late copies of requests, which a restored server takes for new ones.
 constexpr int kMismatchesMax = 8;
 constexpr std::size_t kOrdersHandedMax = 500;
+constexpr int kInVainMax = 5;
 
 protocol::Entry wire(const EntryRef& e) { return {e.id, e.tag}; }
 
@@ -32,9 +33,20 @@ Incoming incoming_of(protocol::Reply&& reply) {
     in.scopes = std::move(reply.scopes);
     in.limits = reply.limits;
     in.erasures = std::move(reply.erasures);
-    in.records.reserve(reply.records.size());
-    for (std::string& bytes : reply.records)
-        in.records.push_back(IncomingRecord::from(std::move(bytes)));
+    auto next = reply.records.begin();
+    if (reply.compared)
+        for (protocol::Differing& part : reply.compared->differing) {
+            if (part.records > static_cast<std::size_t>(reply.records.end() - next))
+                throw Error(ErrorCode::protocol_violated, "a page lacks records it announces");
+            IncomingStretch& stretch = in.differing.emplace_back();
+            stretch.from = std::move(part.from);
+            stretch.to = std::move(part.to);
+            for (; part.records > 0; --part.records)
+                stretch.records.push_back(IncomingRecord::from(std::move(*next++)));
+        }
+    in.records.reserve(static_cast<std::size_t>(reply.records.end() - next));
+    for (; next != reply.records.end(); ++next)
+        in.records.push_back(IncomingRecord::from(std::move(*next)));
     in.not_yours = std::move(reply.not_yours);
     for (protocol::BundleVerdict& v : reply.verdicts) {
         if (!known(v.verdict))
@@ -59,7 +71,7 @@ std::string Session::next_request() {
     if (!replica_.identity())
         throw Error(ErrorCode::not_enrolled, "this file is not enrolled with a server");
     const Limits limits = replica_.limits();
-    Outgoing out = replica_.compose(limits);
+    Outgoing out = replica_.compose(limits, next_comparison());
     protocol::Request request;
     request.kind = static_cast<std::uint8_t>(out.kind);
     request.writer = out.writer;
@@ -78,6 +90,7 @@ std::string Session::next_request() {
     for (auto& [writer, name] : out.authors) request.authors.push_back({writer, std::move(name)});
     request.witnessed = std::move(out.witnessed);
     request.touched = std::move(out.touched);
+    request.comparison = std::move(out.comparison);
     const ErasureOrder done = replica_.order_done();
     request.anew = replica_.anew();
     request.erasures = done.number;
@@ -116,8 +129,10 @@ Session::Step Session::take_reply(std::string_view archive) {
         return step;
     }
     orders_known_.reset();
+    std::optional<ComparePoint> compared_to;
+    if (reply.compared) compared_to = reply.compared->up_to;
     Incoming in = incoming_of(std::move(reply));
-    const bool checkpoint = in.checkpoint;
+    const bool checkpoint = in.checkpoint, changed = in.leaves_entry;
     step.revoked = in.revoked;
     step.page_records = in.records.size();
     const auto settled = replica_.settle(std::move(in));
@@ -132,7 +147,58 @@ Session::Step Session::take_reply(std::string_view archive) {
     const bool acknowledges =
         checkpoint && replica_.scrub() && replica_.order_done().number != done_before;
     step.done = checkpoint && !acknowledges && replica_.sendable(1) == 0;
+    if (comparing_) {
+        comparing_->differing += settled->differing;
+        step.compared =
+            go_on_comparing(compared_to, step.done || step.revoked, changed || settled->mended > 0);
+        step.done = step.done && !comparing_;
+    }
     return step;
+}
+
+void Session::compare() { comparing_.emplace(); }
+
+std::optional<Comparison> Session::next_comparison() {
+    if (!comparing_) return std::nullopt;
+    if (comparing_->open.empty()) comparing_->open = replica_.stretches_behind(comparing_->up_to);
+    if (comparing_->open.empty()) return std::nullopt;
+    const auto count = std::min(comparing_->open.size(), kStretchesMax);
+    return Comparison{
+        comparing_->up_to,
+        {comparing_->open.begin(), comparing_->open.begin() + static_cast<std::ptrdiff_t>(count)}};
+}
+
+bool Session::go_on_comparing(const std::optional<ComparePoint>& up_to, bool at_rest,
+                              bool changed) {
+    Comparing& c = *comparing_;
+    if (up_to && *up_to == end_of_comparison()) {
+        end_comparison(true);
+        return true;
+    }
+    if (up_to && precedes(c.up_to, *up_to)) {
+        c.up_to = *up_to;
+        c.in_vain = 0;
+        const auto last = std::find_if(c.open.begin(), c.open.end(),
+                                       [&](const Stretch& s) { return s.to == *up_to; });
+        // Of one that was too long to come whole, the rest is counted anew.
+        c.open.erase(c.open.begin(), last == c.open.end() ? last : last + 1);
+    } else if (up_to ? ++c.in_vain == kInVainMax : at_rest) {
+        end_comparison(false);
+        return false;
+    }
+    if (changed) c.open.clear();
+    return false;
+}
+
+void Session::end_comparison(bool whole) {
+    replica_.note_compared(whole ? std::optional(comparing_->differing) : std::nullopt);
+    comparing_.reset();
+}
+
+bool Session::take_rejected() {
+    if (!replica_.drop_comparison()) return false;
+    if (comparing_) end_comparison(false);
+    return true;
 }
 
 }  // namespace rapport

@@ -20,6 +20,13 @@ public:
     /// A new run: what was told `later` may be sent again.
     void begin();
 
+    /// From the next request on, what the file holds confirmed is compared with what the server
+    /// has, and mended; the conversation is done when all of it has been. Only once it was done.
+    void compare();
+    /// The server rejected the request in flight. Returns whether to go on without comparing: one
+    /// that is older than this library knows of no comparison.
+    bool take_rejected();
+
     /// The archive of the next request: the one in flight, or a newly composed one.
     /// Errors: not_enrolled.
     std::string next_request();
@@ -30,6 +37,7 @@ public:
         bool declined = false;         ///< a person has to enrol the file anew
         bool revoked = false;          ///< what was unsent has been handed in; nothing comes
         bool out_of_step = false;      ///< server and file do not find together in this run
+        bool compared = false;         ///< compare() is through with everything
         std::size_t page_records = 0;  ///< that this page brought, visible or staged
         Settled settled;
     };
@@ -43,8 +51,24 @@ public:
     /// Bundles that could be sent now.
     std::size_t sendable() const { return replica_.sendable(); }
 
+    bool comparison_due() const { return replica_.comparison_due(); }
+
 private:
+    std::optional<Comparison> next_comparison();
+    /// `at_rest`: there is nothing else to do; `changed`: the rows are others than before. Returns
+    /// whether all is compared.
+    bool go_on_comparing(const std::optional<ComparePoint>& up_to, bool at_rest, bool changed);
+    void end_comparison(bool whole);
+
+    /// A comparison under way.
+    struct Comparing {
+        ComparePoint up_to;
+        std::vector<Stretch> open;  ///< behind that; empty: to be counted
+        std::size_t differing = 0;
+        int in_vain = 0;  ///< requests that got no further, because others write all the time
+    };
     Replica replica_;
+    std::optional<Comparing> comparing_;
     int mismatches_ = 0;                         // in this run
     std::optional<std::uint64_t> orders_known_;  ///< by a server that asked for those after it
 };

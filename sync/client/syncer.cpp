@@ -120,6 +120,9 @@ std::string to_json(const SyncResult& r) {
                                 {"unanswered", r.unanswered},
                                 {"left", r.left},
                                 {"received", r.received},
+                                {"compared", r.compared},
+                                {"mended", r.mended},
+                                {"differing", r.differing},
                                 {"requests", r.requests},
                                 {"bytes_sent", r.bytes_sent},
                                 {"bytes_received", r.bytes_received}};
@@ -236,6 +239,7 @@ private:
         if (response.status != 200) {
             Failure failure = failure_of(response);
             if (failure.end == SyncEnd::not_authorised && session_.take_not_known()) return true;
+            if (failure.end == SyncEnd::rejected && session_.take_rejected()) return true;
             end(failure.end, std::move(failure.sentence));
             return false;
         }
@@ -272,6 +276,9 @@ private:
         result_.review += step.settled.review;
         result_.decided += step.settled.decided;
         result_.received += step.settled.records;
+        result_.mended += step.settled.mended;
+        result_.differing += step.settled.differing;
+        result_.compared = result_.compared || step.compared;
         records_ += step.page_records;
         report();
         if (step.declined)
@@ -283,9 +290,19 @@ private:
             end(SyncEnd::not_authorised,
                 "this device is revoked: what it had not sent has been handed in, and it receives "
                 "nothing any more");
+        else if (step.done && compares())
+            return true;
         else if (step.done)
             end(SyncEnd::complete, {});
         return result_.end == SyncEnd::complete && !step.done;
+    }
+
+    /// Begins to compare, when everything else is done: once in a run, and not in each.
+    bool compares() {
+        if (compares_ || (!budget_.compare && !session_.comparison_due())) return false;
+        compares_ = true;
+        session_.compare();
+        return true;
     }
 
     void end_declined() {
@@ -334,6 +351,7 @@ private:
     SyncResult result_;
     SyncProgress shown_;
     std::size_t records_ = 0;
+    bool compares_ = false;
     std::optional<Milliseconds> asked_to_wait_;
 };
 

@@ -8,6 +8,7 @@
 
 #include "model/archive.hpp"
 #include "model/bundle.hpp"
+#include "model/comparison.hpp"
 #include "model/erasure.hpp"
 #include "model/limits.hpp"
 #include "rapport/refusal.hpp"
@@ -62,9 +63,10 @@ struct Request {
     std::vector<std::string> bundles;
     bool anew = false;  ///< the device has none of what earlier syncs brought: begin at the start
     // Only once the device has carried out an erasure order:
-    std::uint64_t erasures = 0;        ///< the highest; 0: none
-    std::uint64_t erasures_claim = 0;  ///< of that one
-    std::vector<ErasureOrder> handed;  ///< those the server asked for
+    std::uint64_t erasures = 0;            ///< the highest; 0: none
+    std::uint64_t erasures_claim = 0;      ///< of that one
+    std::vector<ErasureOrder> handed;      ///< those the server asked for
+    std::optional<Comparison> comparison;  ///< of what the device holds as its newest entry left it
     // Only when kind is not normal:
     Entry basis;                         ///< recover: the centre's newest entry
     std::string cursor;                  ///< recover, fork: where the pull continues
@@ -81,14 +83,18 @@ struct Request {
     template <class A>
     void serialize(A& a) {
         auto head = static_cast<std::uint8_t>(kind | (erasures != 0 ? kNamesErasures : 0) |
-                                              (anew ? kAnew : 0));
+                                              (anew ? kAnew : 0) | (comparison ? kCompares : 0));
         a(version, head, writer, last, next, limits_version, bundles);
-        kind = static_cast<std::uint8_t>(head & ~(kNamesErasures | kAnew));
+        kind = static_cast<std::uint8_t>(head & ~(kNamesErasures | kAnew | kCompares));
         anew = (head & kAnew) != 0;
         if ((head & kNamesErasures) != 0) {
             a(erasures, erasures_claim, handed);
             if (erasures == 0)
                 throw Error(ErrorCode::protocol_violated, "an erasure order without a number");
+        }
+        if ((head & kCompares) != 0) {
+            if (!comparison) comparison.emplace();
+            a(*comparison);
         }
         if (kind != kNormal)
             a(basis, cursor, receipt, parent, credential, file, more, sent, authors, witnessed,
@@ -97,7 +103,7 @@ struct Request {
     friend bool operator==(const Request&, const Request&) = default;
 
 private:
-    static constexpr int kNamesErasures = 4, kAnew = 8;
+    static constexpr int kNamesErasures = 4, kAnew = 8, kCompares = 16;
 };
 
 struct BundleVerdict {
@@ -122,6 +128,31 @@ struct Departed {
     friend bool operator==(const Departed&, const Departed&) = default;
 };
 
+/// Part of what was compared, in which the device holds something else.
+struct Differing {
+    ComparePoint from, to;
+    std::uint32_t records = 0;  ///< that the device may see there, at their place in the reply's
+
+    template <class A>
+    void serialize(A& a) {
+        a(from, to, records);
+    }
+    friend bool operator==(const Differing&, const Differing&) = default;
+};
+
+/// How far a comparison came, and what differed; a device that was not up to date is compared only
+/// as far as that does not matter.
+struct Compared {
+    ComparePoint up_to;
+    std::vector<Differing> differing;
+
+    template <class A>
+    void serialize(A& a) {
+        a(up_to, differing);
+    }
+    friend bool operator==(const Compared&, const Compared&) = default;
+};
+
 enum class Outcome : std::uint8_t {
     ok = 0,
     mismatch = 1,  ///< the entries do not meet; nothing was changed; `entries` is the server's list
@@ -144,7 +175,7 @@ struct Reply {
     bool revoked = false;   ///< the device may hand in what it has, and receives nothing else
     std::vector<std::string> incomplete;  ///< download: the scopes it is of
     std::vector<BundleVerdict> verdicts;
-    std::vector<std::string> records;  ///< encoded records
+    std::vector<std::string> records;  ///< encoded records; those of `compared` come first
     std::vector<Departed> departures;
     std::vector<RecordId> not_yours;
     std::vector<Author> authors;
@@ -152,6 +183,7 @@ struct Reply {
         scopes;                    ///< when an entry is left and they may have changed; else empty
     std::optional<Limits> limits;  ///< when the request named another version
     std::vector<ErasureOrder> erasures;  ///< orders the device has not named, in their order
+    std::optional<Compared> compared;    ///< when the request asked
     // erasures_wanted:
     std::uint64_t erasures_known = 0;  ///< the server's highest
     // mismatch:
@@ -170,9 +202,10 @@ struct Reply {
         }
         auto page = static_cast<std::uint8_t>(
             (checkpoint ? kCheckpoint : 0) | (download ? kDownload : 0) | (renewal ? kRenewal : 0) |
-            (revoked ? kRevoked : 0) | (erasures.empty() ? 0 : kErasures));
+            (revoked ? kRevoked : 0) | (erasures.empty() ? 0 : kErasures) |
+            (compared ? kCompared : 0));
         a(tag, cursor, receipt, page);
-        if (page > (kCheckpoint | kDownload | kRenewal | kRevoked | kErasures))
+        if (page > (kCheckpoint | kDownload | kRenewal | kRevoked | kErasures | kCompared))
             throw Error(ErrorCode::protocol_violated, "a page of an unknown kind");
         checkpoint = (page & kCheckpoint) != 0;
         download = (page & kDownload) != 0;
@@ -185,11 +218,16 @@ struct Reply {
             if (erasures.empty())
                 throw Error(ErrorCode::protocol_violated, "a page names orders and has none");
         }
+        if ((page & kCompared) != 0) {
+            if (!compared) compared.emplace();
+            a(*compared);
+        }
     }
     friend bool operator==(const Reply&, const Reply&) = default;
 
 private:
-    static constexpr int kCheckpoint = 1, kDownload = 2, kRenewal = 4, kRevoked = 8, kErasures = 16;
+    static constexpr int kCheckpoint = 1, kDownload = 2, kRenewal = 4, kRevoked = 8, kErasures = 16,
+                         kCompared = 32;
 };
 
 /// What an archive is of, for laying what is alike in it side by side.

@@ -2,12 +2,14 @@
 #include "server/engine.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "model/planted.hpp"
 #include "model/refusals.hpp"
 #include "server/admission.hpp"
 #include "server/auth/secret.hpp"
+#include "server/comparison.hpp"
 #include "server/pull.hpp"
 #include "server/recovery.hpp"
 
@@ -156,6 +158,7 @@ private:
     }
 
     void answer_again() {
+        compare_with_device();
         decode_bundles();
         for (const Bundle& bundle : bundles_)
             answer_bundle(bundle, round_.tx.verdict(device_.writer, bundle.counter));
@@ -173,6 +176,7 @@ private:
     }
 
     void take_and_answer() {
+        compare_with_device();
         decode_bundles();
         load_late();
         // Counters never go back: what this server has lost of the device it does not give again.
@@ -198,6 +202,18 @@ private:
             reply_.cursor.clear();
             if (device_.last_seen_ms + kSeenEveryMs <= round_.now_ms()) save_device();
         }
+    }
+
+    /// Before anything of the request is done: what is compared is how its basis left the device.
+    void compare_with_device() {
+        if (!request_.comparison || request_.kind != protocol::kNormal || device_.revoked) return;
+        ComparedPart part = compare(round_, device_, basis_, *request_.comparison);
+        if (!part.compared.differing.empty())
+            round_.tx.save(RecoveryNote{
+                0, device_.tenant, round_.now_ms(), device_.writer, 0, {}, {}, kDiffered, {}});
+        reply_.compared = std::move(part.compared);
+        reply_.records = std::move(part.records);
+        reply_.authors = std::move(part.authors);
     }
 
     void decode_bundles() {
@@ -299,9 +315,13 @@ private:
         Carried carried;
         for (const Bundle& bundle : bundles_) carried.emplace(bundle.counter, &bundle);
         Page page = pull(round_, device_, basis_, carried);
-        reply_.records = std::move(page.records);
+        const auto append = [](auto& to, auto& from) {
+            to.insert(to.end(), std::make_move_iterator(from.begin()),
+                      std::make_move_iterator(from.end()));
+        };
+        append(reply_.records, page.records);
         reply_.departures = std::move(page.departures);
-        reply_.authors = std::move(page.authors);
+        append(reply_.authors, page.authors);
         reply_.cursor = std::move(page.cursor);
         reply_.checkpoint = page.checkpoint;
         reply_.download = page.download;
@@ -391,7 +411,7 @@ std::optional<Device> forked(Round& round, const Device& parent, const protocol:
     return child;
 }
 
-std::string answer(Round& round, const Engine::Call& call) {
+std::string answer(Round& round, const Engine::Call& call, std::size_t& differing) {
     const auto device = round.tx.device(call.writer);
     if (!device) throw Error(ErrorCode::not_authorised, "the device is unknown");
     auto request = decode<protocol::Request>(call.archive);
@@ -416,6 +436,7 @@ std::string answer(Round& round, const Engine::Call& call) {
         return encode(declined);
     }
     protocol::Reply reply = Exchange(round, child ? *child : *device, std::move(request)).answer();
+    if (reply.compared) differing = reply.compared->differing.size();
     if (round.erasures && reply.outcome == protocol::Outcome::ok)
         reply.erasures = round.erasures->after(device->tenant, erasures, kErasuresPerReply);
     return encode(reply);
@@ -468,7 +489,7 @@ std::vector<Engine::Answer> Engine::sync(const std::vector<Call>& calls) {
         Answer& a = answers.emplace_back();
         try {
             tx->savepoint([&] {
-                a.archive = answer(round, call);
+                a.archive = answer(round, call, a.differing);
                 return true;
             });
         } catch (const Error& e) {

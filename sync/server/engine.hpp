@@ -38,6 +38,7 @@ public:
         std::string error_code;  ///< protocol_violated, limit_exceeded, not_authorised, internal;
                                  ///< empty = none
         std::string error_sentence;
+        std::size_t differing = 0;  ///< stretches that the device held otherwise, of those compared
     };
     /// Handles all calls in one durable commit, a savepoint per bundle. Answers may leave once this
     /// returns. Throws Error when the storage fails; then nothing of any call happened.

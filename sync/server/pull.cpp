@@ -338,4 +338,18 @@ Page pull(Round& round, const Device& device, std::string_view cursor, const Car
     }
 }
 
+std::optional<std::set<std::string>> behind_heads(Round& round, const Device& device,
+                                                  std::string_view bytes) {
+    const Cursor cursor = Cursor::decode(bytes);
+    if (cursor.under_way || cursor.renews || cursor.scopes != hash_of(device.scopes))
+        return std::nullopt;
+    std::set<std::string> behind;
+    for (const Stream& stream : streams_of(device, round.tx.streams(device.tenant))) {
+        const auto at = cursor.places.find(stream.id);
+        if (at == cursor.places.end() || !(at->second == Place{stream.head, 0, {}}))
+            behind.insert(stream.scope);
+    }
+    return behind;
+}
+
 }  // namespace rapport::server

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +40,11 @@ struct Page {
 /// device holds them, unless they were merged into another record than the bundle names. Throws
 /// Error(internal) for bytes that are no cursor: they come from the server's own entries.
 Page pull(Round& round, const Device& device, std::string_view cursor, const Carried& carried);
+
+/// The scopes of the device's streams behind whose heads the cursor is. Nullopt: it is of a pull
+/// that goes on, or was given while the device had other scopes.
+std::optional<std::set<std::string>> behind_heads(Round& round, const Device& device,
+                                                  std::string_view cursor);
 
 /// Throws Error(protocol_violated) unless the bytes are a cursor: for those that a device sends.
 void check_cursor(std::string_view cursor);

@@ -141,11 +141,31 @@ TEST_CASE("request, reply and body have the bytes that were published") {
     reply.departures = {{9, RecordId{}, 2, ""}};
     reply.authors = {{78, "R23"}};
     CHECK(test::to_hex(encode(reply)) == test::golden("reply.hex"));
+
+    const ComparePoint visit{6, "territory/DE-50", RecordId{{1, 2, 3}}};
+    Request compares;
+    compares.writer = 77;
+    compares.last = {5, 6};
+    compares.next = 9;
+    compares.limits_version = 1;
+    compares.comparison =
+        Comparison{{}, {{visit, 500, 0x0123456789ABCDEF}, {end_of_comparison(), 1, 2}}};
+    CHECK(test::to_hex(encode(compares)) == test::golden("comparison.hex"));
+    Reply differs;
+    differs.next = 9;
+    differs.server_time_ms = 1'772'440'200'000;
+    differs.receipt = 42;
+    differs.records = {"<record>"};
+    differs.compared = Compared{end_of_comparison(), {{visit, end_of_comparison(), 1}}};
+    CHECK(test::to_hex(encode(differs)) == test::golden("compared.hex"));
+    CHECK(decode<Request>(encode(compares)) == compares);
+    CHECK(decode<Reply>(encode(differs)) == differs);
 }
 
 TEST_CASE("PROTOCOL.md shows the golden bytes") {
     const std::string page = test::golden("../../sync/PROTOCOL.md");
-    for (const char* name : {"request", "packed", "reply", "bundle", "record"})
+    for (const char* name :
+         {"request", "packed", "reply", "bundle", "record", "comparison", "compared"})
         CHECK(page.find("```\n" + test::golden(name + std::string(".hex")) + "```") !=
               std::string::npos);
 }

@@ -351,6 +351,62 @@ TEST_CASE("a request the server does not take is rejected with its sentence") {
     CHECK(r.sentence == "this protocol version is too old");
 }
 
+TEST_CASE("once a day, when all else is done, what is confirmed is compared with the server") {
+    TestPhone phone;
+    bool knows_comparisons = true;
+    phone.transport.served = [&](const HttpRequest& r, const std::atomic<bool>&) {
+        protocol::Reply reply = reply_to(r);
+        reply.server_time_ms = phone.environment.now_ms;
+        if (!request_in(r).comparison) return answer(reply);
+        if (!knows_comparisons) return problem(400, "an unknown kind of request");
+        reply.compared = protocol::Compared{end_of_comparison(), {}};
+        return answer(reply);
+    };
+    const auto sync = [&](bool compare = false) {
+        phone.transport.requests.clear();
+        SyncBudget budget;
+        budget.compare = compare;
+        return phone.syncer.sync_for(budget);
+    };
+    const auto asked = [&] {
+        return std::count_if(phone.transport.requests.begin(), phone.transport.requests.end(),
+                             [](const HttpRequest& r) { return request_in(r).comparison; });
+    };
+    phone.capture();
+    CHECK_FALSE(sync().compared);
+    CHECK(phone.transport.requests.size() == 1);
+    phone.environment.now_ms += 23 * 3'600'000;
+    CHECK_FALSE(sync().compared);
+    CHECK(asked() == 0);
+    phone.environment.now_ms += 2 * 3'600'000;
+    phone.capture();
+
+    SUBCASE("and then not again") {
+        const SyncResult due = sync();
+        CHECK(due.compared);
+        CHECK(due.end == SyncEnd::complete);
+        CHECK(due.applied == 1);
+        CHECK(phone.transport.requests.size() == 2);
+        CHECK(request_in(phone.transport.requests[0]).bundles.size() == 1);
+        CHECK(request_in(phone.transport.requests[1]).comparison);
+        CHECK_FALSE(sync().compared);
+        CHECK(phone.transport.requests.size() == 1);
+        SUBCASE("unless the app asks") { CHECK(sync(true).compared); }
+    }
+    SUBCASE("a server that knows of no comparison is asked the same again without") {
+        knows_comparisons = false;
+        const SyncResult due = sync();
+        CHECK_FALSE(due.compared);
+        CHECK(due.end == SyncEnd::complete);
+        REQUIRE(phone.transport.requests.size() == 3);
+        CHECK(asked() == 1);
+        CHECK(request_in(phone.transport.requests[1]).next ==
+              request_in(phone.transport.requests[2]).next);
+        CHECK(sync().end == SyncEnd::complete);
+        CHECK(asked() == 0);
+    }
+}
+
 TEST_CASE("a cancel ends the transfer, and one that comes early is not lost") {
     TestPhone phone;
     phone.capture();

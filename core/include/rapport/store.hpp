@@ -111,6 +111,11 @@ struct Overview {
     std::vector<std::string> scopes;
     std::vector<std::string> incomplete;  ///< scopes whose first download is not at its end
     std::size_t departed = 0;             ///< records that left this device's scopes
+    std::optional<Instant> compared_at;   ///< when all confirmed ones were last compared with the
+                                          ///< server's
+    std::size_t mended = 0;               ///< confirmed records that were found to be wrong, ever
+    std::optional<Instant> mended_at;     ///< the last of them
+    std::size_t differing = 0;            ///< still wrong then, because of unsent work on them
     std::string file_id;                  ///< 16 hex digits
     std::vector<LoggedOut> logged_out;    ///< in the order they left
 };

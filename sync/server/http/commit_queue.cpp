@@ -164,7 +164,13 @@ void CommitQueue::commit(std::vector<Item> items) {
             // Its savepoint is undone and the other calls stand: one request that meets a fault of
             // ours must not keep the server down for everybody.
             log::write(log::Level::error, "request_failed", {{"sentence", answer.error_sentence}});
-    for (std::size_t i = 0; i < items.size(); ++i) items[i].done({std::move(answers[i]), false});
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        if (answers[i].differing > 0)
+            log::write(
+                log::Level::warning, "device_differed",
+                {{"writer", std::to_string(calls[i].writer)}, {"stretches", answers[i].differing}});
+        items[i].done({std::move(answers[i]), false});
+    }
 }
 
 }  // namespace rapport::server

@@ -16,6 +16,8 @@ namespace rapport {
 struct SyncBudget {
     Milliseconds time{60000};
     std::uint64_t bytes = UINT64_MAX;  ///< bodies, both ways
+    bool compare = false;  ///< what is confirmed with what the server has; else that is done once a
+                           ///< day, when everything else is
 };
 
 struct SyncProgress {
@@ -55,7 +57,10 @@ struct SyncResult {
     std::size_t unanswered = 0;  ///< sent, no verdict yet
     std::size_t left = 0;  ///< bundles still on the device: waiting, in review, refused before, not
                            ///< sent for lack of budget
-    std::size_t received = 0;  ///< records that became visible
+    std::size_t received = 0;   ///< records that became visible
+    bool compared = false;      ///< all that is confirmed was compared with what the server has
+    std::size_t mended = 0;     ///< records of those that were something else, and are not now
+    std::size_t differing = 0;  ///< those that still are, because there is unsent work on them
     int requests = 0;
     std::uint64_t bytes_sent = 0, bytes_received = 0;
     std::optional<Milliseconds> retry_after;  ///< when the server or the backoff says to try again
