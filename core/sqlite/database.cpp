@@ -12,6 +12,7 @@
 
 #include "model/planted.hpp"
 #include "rapport/error.hpp"
+#include "sqlite/rank.hpp"
 
 namespace rapport::sqlite {
 
@@ -34,6 +35,8 @@ struct Database::Impl {
     sqlite3* db = nullptr;
     sqlite3_stmt* rollback = nullptr;  // ready for when there is no memory to prepare it
     bool spoilt = false;  // the open transaction, or a part of it, was to be undone and is not yet
+    bool ranks = false;   // `rank_of` is there
+    RankWeights weights;
     int busy_timeout_ms = 0;
     std::list<Kept> kept;                                      // least recently used first
     std::unordered_multimap<std::string_view, Kept*> by_text;  // keys live in the statements
@@ -286,6 +289,14 @@ void Database::schema_changed() {
     impl_->made.clear();
     impl_->schema = -1;
     impl_->schema_is_current = false;
+}
+
+void Database::begin_ranking() {
+    impl_->weights.rarity.clear();
+    if (impl_->ranks) return;
+    if (int rc = add_rank_of(impl_->db, impl_->weights))
+        raise(impl_->db, rc, "cannot rank what is found");
+    impl_->ranks = true;
 }
 
 void Database::execute(const std::string& sql) {

@@ -115,6 +115,8 @@ public:
     const std::string& per_schema(std::string (*make)(Database&));
     /// They have been changed through this connection.
     void schema_changed();
+    /// Before a search that ranks by `rank_of` (rank.hpp).
+    void begin_ranking();
     /// For a writer that has looked at the file first. The log is made by the connection that syncs
     /// it: SQLite makes a new log's name durable only then.
     void use_wal() { execute("PRAGMA journal_mode=WAL"); }

@@ -17,6 +17,7 @@ constexpr std::size_t kOffsetMax = 10'000;
 constexpr std::size_t kTypedBytesMax = 4096;
 constexpr std::size_t kTypedWordsMax = 32;
 constexpr std::size_t kPrefixLettersMin = 3;  // a shorter beginning is the one of most words
+constexpr int kBeginningsMax = 300;           // words that one may become
 constexpr int kRowsPerStep = 256;             // about 10 ms on a phone of 2020
 constexpr int kStepsBeforeSearch = 4;
 constexpr int kRankedOfKindMax =
@@ -89,8 +90,8 @@ std::int64_t document(std::int64_t kind, std::int64_t row) { return (kind << kKi
 // What the index was made by; another one is made anew.
 const std::string& fingerprint() {
     static const std::string text = [] {
-        std::string all =
-            std::to_string(kFoldVersion) + " Unicode " + std::string(utf8proc_unicode_version());
+        std::string all = std::to_string(kFoldVersion) + " words, Unicode " +
+                          std::string(utf8proc_unicode_version());
         for (const Searched& texts : searched_kinds()) {
             all += ";" + texts.kind->name;
             for (const Searched::Piece& piece : texts.pieces) all += "," + piece.name;
@@ -132,9 +133,11 @@ void make_index(sqlite::Database& db) {
     }
     for (const std::string& trigger : triggers) db.execute("DROP TRIGGER " + identifier(trigger));
     db.execute(
+        "DROP TABLE IF EXISTS search_word;"
         "DROP TABLE IF EXISTS search; DROP TABLE IF EXISTS search_kind;"
         "DROP TABLE IF EXISTS search_mark;"
         "CREATE VIRTUAL TABLE search USING fts5(text, content='', tokenize='ascii');"
+        "CREATE VIRTUAL TABLE search_word USING fts5vocab(search, row);"
         "CREATE TABLE search_kind(kind INTEGER PRIMARY KEY, done INTEGER NOT NULL) STRICT;"
         "CREATE TABLE search_mark(kind INTEGER NOT NULL, row INTEGER NOT NULL, text TEXT NOT NULL,"
         "PRIMARY KEY(kind, row)) WITHOUT ROWID, STRICT");
@@ -228,14 +231,17 @@ bool begins_with(const std::string& word, const std::string& beginning) {
     return word.compare(0, beginning.size(), beginning) == 0;
 }
 
-std::string any_form(const SearchTerms::Term& term) {
+std::string any_form(const SearchTerms::Term& term, const SearchTerms::Beginning& beginning) {
     if (term.words.size() > 1) {
         std::string phrase;
         for (const auto& forms : term.words) phrase += (phrase.empty() ? "" : " ") + forms.front();
         return '"' + phrase + (term.prefix ? "\"*" : "\"");
     }
     const auto& forms = term.words.front();
-    std::string any = '"' + forms.front() + (term.prefix ? "\"*" : "\"");
+    const auto longer = term.prefix ? beginning(forms.front()) : std::vector<std::string>{};
+    std::string any = '"' + forms.front() + (term.prefix && longer.empty() ? "\"*" : "\"");
+    for (const std::string& word : longer)
+        if (word != forms.front()) any += " OR \"" + word + '"';
     for (std::size_t i = 1; i < forms.size(); ++i)
         if (!term.prefix || !begins_with(forms[i], forms.front())) any += " OR \"" + forms[i] + '"';
     return any;
@@ -261,13 +267,23 @@ struct Match {
     std::int64_t rank = 0;
 };
 
+std::vector<std::string> words_beginning(sqlite::Database& db, const std::string& beginning) {
+    std::vector<std::string> words;
+    auto select = db.prepare("SELECT term FROM search_word WHERE term>=?1 AND term<?2 LIMIT ?3");
+    select.bind_all(std::string_view(beginning), std::string_view(beginning + '\xFF'),
+                    kBeginningsMax + 1);
+    while (select.step()) words.emplace_back(select.text(0));
+    if (words.size() > static_cast<std::size_t>(kBeginningsMax)) words.clear();
+    return words;
+}
+
 // Matches by the index, of each kind the newest. A kind with too many is left by asking again from
 // the kind below it.
 std::vector<Match> ranked(sqlite::Database& db, const SearchTerms& terms,
                           const SearchRequest& request) {
+    db.begin_ranking();
     std::string sql =
-        "SELECT rowid, CAST(bm25(search)*-1000 AS INTEGER) FROM search WHERE search MATCH ?1 AND "
-        "rowid<?2";
+        "SELECT rowid, rank_of(search) FROM search WHERE search MATCH ?1 AND rowid<?2";
     std::string kinds, of_customer;
     for (const Searched& texts : searched_kinds()) {
         const std::string number = std::to_string(texts.kind->number);
@@ -284,12 +300,14 @@ std::vector<Match> ranked(sqlite::Database& db, const SearchTerms& terms,
     if (!request.customer.is_nil()) sql += " AND +rowid IN (" + of_customer + ")";
     auto select = db.prepare(sql + " ORDER BY rowid DESC");
 
+    const std::string expression = terms.expression(
+        [&](const std::string& beginning) { return words_beginning(db, beginning); });
     std::vector<Match> found;
     std::int64_t below = INT64_MAX, kind = 0;
     for (bool again = true; again;) {
         again = false;
         select.reset();
-        select.bind(1, std::string_view(terms.expression())).bind(2, below);
+        select.bind(1, std::string_view(expression)).bind(2, below);
         if (!request.customer.is_nil()) select.bind(3, request.customer);
         for (int of_kind = 0; select.step(); ++of_kind) {
             const std::int64_t id = select.integer(0);
@@ -427,11 +445,14 @@ bool SearchTerms::empty() const {
     return std::all_of(terms_.begin(), terms_.end(), [](const Term& t) { return t.excluded; });
 }
 
-std::string SearchTerms::expression() const {
+std::string SearchTerms::expression(const Beginning& words) const {
     std::string wanted, excluded;
     for (const Term& term : terms_) {
         std::string& side = term.excluded ? excluded : wanted;
-        side += (side.empty() ? "(" : term.excluded ? " OR (" : " AND (") + any_form(term) + ")";
+        side += (side.empty()    ? "("
+                 : term.excluded ? " OR ("
+                                 : " AND (") +
+                any_form(term, words) + ")";
     }
     return excluded.empty() ? wanted : "(" + wanted + ") NOT (" + excluded + ")";
 }

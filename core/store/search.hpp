@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,8 +30,11 @@ public:
     const std::vector<Term>& terms() const { return terms_; }
     /// Is there anything to look for?
     bool empty() const;
-    /// The FTS5 expression; every word in quotes.
-    std::string expression() const;
+    /// The words of an index that begin so; none: too many to name.
+    using Beginning = std::function<std::vector<std::string>(const std::string&)>;
+    /// The FTS5 expression; every word in quotes. A word that may go on is replaced by the words
+    /// that it may become: FTS5 joins all documents of a prefix before it shows the first.
+    std::string expression(const Beginning& words) const;
 
     /// How a text answers: per term whether it occurs, and the words that are hits of wanted terms.
     struct Answer {

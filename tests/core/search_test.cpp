@@ -138,6 +138,26 @@ TEST_CASE("what says more about the words comes first, then the newest") {
     CHECK(hits[0].rank > hits[2].rank);
 }
 
+TEST_CASE("a beginning that very many words have finds all of them") {
+    World world;
+    for (int i = 0; i < 350; ++i) world.complaint("Muster" + std::to_string(i) + " der Ware");
+    world.complaint("Ware ohne Fehl");
+    SearchRequest request{.text = "must", .limit = 1000};
+    CHECK(world.store.search(request).hits.size() == 350);
+    request.text = "muster34";  // 34 and 340 to 349
+    CHECK(world.store.search(request).hits.size() == 11);
+    request.text = "ware must";
+    CHECK(world.store.search(request).hits.size() == 350);
+}
+
+TEST_CASE("a rare word says more than one that most records have") {
+    World world;
+    for (int i = 0; i < 40; ++i) world.complaint("Die Ware und der Becher " + std::to_string(i));
+    const RecordId common = world.complaint("Ware Ware Henkel und Rand und Folie");
+    const RecordId rare = world.complaint("Henkel Henkel Ware und Rand und Folie");
+    CHECK(world.found("Ware Henkel") == std::vector<RecordId>{rare, common});
+}
+
 TEST_CASE("pages follow each other, kinds and customers narrow") {
     World world;
     for (int i = 0; i < 7; ++i) world.complaint("Palette " + std::to_string(i));

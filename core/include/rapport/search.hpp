@@ -38,7 +38,8 @@ struct SearchHit {
     std::vector<TextRange> ranges;  ///< whole words in the field's text
     std::string snippet;            ///< that text around the first of them, in one line
     std::vector<TextRange> snippet_ranges;  ///< the same words in the snippet
-    std::int64_t rank = 0;                  ///< BM25 in thousandths; the higher the better
+    std::int64_t rank = 0;                  ///< BM25 in thousandths; the higher the better. Words
+                                            ///< that a 32nd of all records have weigh the same
 };
 
 /// Best first; among equals the newest first. Of a kind with very many matches only the newest
