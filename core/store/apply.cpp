@@ -42,7 +42,7 @@ namespace {
 constexpr std::uint64_t kNotYours = INT64_MAX;
 
 // The row stays, hidden, while a server that was restored may still ask for it: until `entry` has
-// left the list.
+// left the list, and for a month at most.
 void note_departed(sqlite::Database& db, const Row& row, const Departure& departure,
                    std::int64_t entry) {
     const Record record = row.record();
@@ -476,13 +476,13 @@ bool hide_out_of_reach(Store::Core::Writing& writing, std::size_t limit) {
     return false;
 }
 
-bool drop_departed(Store::Core::Writing& writing, std::size_t limit) {
+bool drop_departed(Store::Core::Writing& writing, std::int64_t before, std::size_t limit) {
     sqlite::Database& db = writing.db;
     std::vector<RecordId> ids;
     auto select = db.prepare(
-        "SELECT record FROM departed WHERE held AND entry < (SELECT MIN(seq) FROM entry) "
-        "AND NOT EXISTS (SELECT 1 FROM change c WHERE c.record = departed.record) LIMIT ?");
-    select.bind(1, static_cast<std::int64_t>(limit));
+        "SELECT record FROM departed WHERE " + std::string(kNotAskedFor) +
+        " AND NOT EXISTS (SELECT 1 FROM change c WHERE c.record = departed.record) LIMIT ?2");
+    select.bind(1, before).bind(2, static_cast<std::int64_t>(limit));
     while (select.step()) ids.push_back(select.id(0));
     select.reset();
     for (const RecordId& id : ids) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
+
 #include "store/core.hpp"
 #include "store/pending.hpp"
 #include "store/replica.hpp"
@@ -38,8 +40,14 @@ void note_touched(sqlite::Database& db, const RecordId& id);
 /// been updated.
 void put_aside(sqlite::Database& db, const RecordState& record);
 
-/// Removes rows that departed before the oldest entry both sides keep, `limit` at most, and none
-/// with unsent work; that they departed stays known. Returns whether there may be more.
-bool drop_departed(Store::Core::Writing& writing, std::size_t limit);
+/// Rows that a restored server will not ask for any more: they departed before the oldest entry of
+/// the list, or before the bound instant.
+inline constexpr const char* kNotAskedFor =
+    "held AND (entry < (SELECT MIN(seq) FROM entry) OR left_at < ?1)";
+/// What is not this device's any more does not lie on it for longer.
+inline constexpr auto kHiddenFor = std::chrono::hours(24 * 30);
+/// Removes such rows, `limit` at most, and none with unsent work; that they departed stays known.
+/// Returns whether there may be more.
+bool drop_departed(Store::Core::Writing& writing, std::int64_t before, std::size_t limit);
 
 }  // namespace rapport

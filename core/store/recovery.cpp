@@ -74,8 +74,8 @@ std::vector<OwnEntry> own_entries(sqlite::Database& db) {
 
 void list_touched(sqlite::Database& db, std::int64_t since) {
     std::vector<RecordId> records;
-    auto select = db.prepare("SELECT DISTINCT record FROM touched WHERE entry > ?");
-    select.bind(1, since);
+    auto select = db.prepare("SELECT DISTINCT record FROM touched WHERE entry > ? AND record <> ?");
+    select.bind(1, since).bind(2, kEverything);
     while (select.step()) records.push_back(select.id(0));
     select.reset();
     for (const RecordId& id : records) {
@@ -85,6 +85,11 @@ void list_touched(sqlite::Database& db, std::int64_t since) {
             .bind(2, kind ? int{kind->number} : 0)
             .run();
     }
+}
+
+bool everything_touched(sqlite::Database& db, std::int64_t since) {
+    auto select = db.prepare("SELECT 1 FROM touched WHERE entry > ? AND record = ? LIMIT 1");
+    return select.bind(1, since).bind(2, kEverything).step();
 }
 
 void list_everything(sqlite::Database& db) {
@@ -204,7 +209,7 @@ void begin_recovery(Store::Core& core, Store::Core::Writing& writing, const Iden
     if (meta_integer(db, "renewal")) recovery.cursor.clear();
     db.execute("DELETE FROM renewed; DELETE FROM meta WHERE key = 'renewal'");
     if (!own.empty() && !last_known) {
-        if (recovery.common != 0)
+        if (recovery.common != 0 && !everything_touched(db, recovery.common))
             list_touched(db, recovery.common);
         else
             list_everything(db);

@@ -22,7 +22,9 @@ namespace rapport {
 namespace {
 
 constexpr std::size_t kTidiedRows = 500;  // in one transaction, so that a capture never waits long
-constexpr std::int64_t kEntriesKept = 8;  // two would do without double faults; eight cost nothing
+// A server restored from a backup of months ago still ends with a sync that is listed here. About
+// 100 bytes each, for a device with four streams.
+constexpr std::int64_t kEntriesKept = 1000;
 
 // What a stored request holds beside its ids and its bundles.
 struct RequestExtra {
@@ -436,6 +438,8 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
         const std::int64_t entry = db.last_row_id();
         note_entry(db, entry, incoming.checkpoint || incoming.download);
         if (ends_recovery) keep_touched(db, entry);
+        // Of a download the rows themselves are the list.
+        if (incoming.download) arrived = {kEverything};
         for (const RecordId& record : arrived)
             db.prepare("INSERT OR IGNORE INTO touched(entry, record) VALUES(?,?)")
                 .bind(1, entry)
@@ -483,18 +487,19 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
 }
 
 bool Replica::tidy() {
+    const std::int64_t long_ago = Instant(store_.core().now().at - kHiddenFor).packed();
     {
         const Store::Core::Reading reading(store_.core());
-        auto any = reading.db.prepare(
-            "SELECT 1 FROM departed WHERE held AND entry < (SELECT MIN(seq) FROM entry) LIMIT 1");
-        if (!any.step() && meta_integer(reading.db, "renewal") != kPurging &&
+        auto any = reading.db.prepare("SELECT 1 FROM departed WHERE " + std::string(kNotAskedFor) +
+                                      " LIMIT 1");
+        if (!any.bind(1, long_ago).step() && meta_integer(reading.db, "renewal") != kPurging &&
             !meta_integer(reading.db, "scopes_changed"))
             return false;
     }
     Store::Core::Writing writing(store_.core());
     bool more =
         meta_integer(writing.db, "scopes_changed") && hide_out_of_reach(writing, kTidiedRows);
-    if (!more) more = drop_departed(writing, kTidiedRows);
+    if (!more) more = drop_departed(writing, long_ago, kTidiedRows);
     if (!more && meta_integer(writing.db, "renewal") == kPurging)
         more = drop_not_renewed(writing, kTidiedRows);
     writing.commit();

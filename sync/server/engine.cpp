@@ -2,8 +2,11 @@
 #include "server/engine.hpp"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <iterator>
 #include <map>
+#include <span>
 
 #include "model/planted.hpp"
 #include "model/refusals.hpp"
@@ -16,7 +19,8 @@
 namespace rapport::server {
 namespace {
 
-constexpr std::size_t kEntriesMax = 8;  // entries either side keeps
+constexpr std::size_t kEntriesMax = 8;  // that a request may follow
+constexpr std::size_t kLevels = 12, kPerLevel = 2;
 constexpr std::size_t kAnswersMax =
     64;  // to one request: the device may hold the tag of any of them
 constexpr std::int64_t kSeenEveryMs =
@@ -33,6 +37,21 @@ std::string file_name(std::uint64_t file) {
 }
 
 [[noreturn]] void violated(const char* what) { throw Error(ErrorCode::protocol_violated, what); }
+
+/// Of the entries before the last 8 those stay that are met by a device file restored from an old
+/// copy: of ids with at least n trailing zero bits the newest two, for each n. They reach back some
+/// thousands of syncs, ever more thinly.
+void thin(std::vector<ServerEntry>& entries) {
+    std::array<std::size_t, kLevels> newer{};
+    for (std::size_t i = entries.size() - std::min(entries.size(), kEntriesMax); i-- > 0;) {
+        const auto level = std::min<std::size_t>(
+            static_cast<std::size_t>(std::countr_zero(entries[i].id)), kLevels - 1);
+        if (newer[level] == kPerLevel)
+            entries.erase(entries.begin() + static_cast<std::ptrdiff_t>(i));
+        else
+            for (std::size_t n = 0; n <= level; ++n) newer[n] = std::min(newer[n] + 1, kPerLevel);
+    }
+}
 
 const ServerEntry::Answer* answer_of(const ServerEntry& entry, const protocol::Entry& named) {
     if (entry.id != named.id) return nullptr;
@@ -103,7 +122,7 @@ private:
 
     Place place() {
         if (request_.kind != protocol::kNormal) return place_in_recovery();
-        const auto& entries = device_.entries;
+        const auto entries = last_entries();
         const auto named = [&](std::uint64_t id) {
             return std::find_if(entries.begin(), entries.end(),
                                 [&](const ServerEntry& e) { return e.id == id; });
@@ -138,10 +157,15 @@ private:
         return written_by_two(round_, device_, request_) ? Place::two_files : Place::next;
     }
 
+    std::span<const ServerEntry> last_entries() const {
+        const auto count = std::min(device_.entries.size(), kEntriesMax);
+        return {device_.entries.data() + (device_.entries.size() - count), count};
+    }
+
     /// Finds the cursor the device continues from: that of the answer its last entry is from.
     bool find_basis() {
         if (request_.last == protocol::Entry{}) return true;
-        for (const ServerEntry& entry : device_.entries)
+        for (const ServerEntry& entry : last_entries())
             if (const auto* answer = answer_of(entry, request_.last)) {
                 if (!request_.anew) basis_ = answer->cursor;
                 return true;
@@ -333,7 +357,7 @@ private:
     void leave_entry() {
         reply_.tag = draw_tag();
         device_.entries.push_back({request_.next, device_.receipt, {{reply_.tag, reply_.cursor}}});
-        if (device_.entries.size() > kEntriesMax) device_.entries.erase(device_.entries.begin());
+        thin(device_.entries);
     }
 
     void save_device() {

@@ -38,7 +38,7 @@ struct Device {
     std::string credential_hash;  ///< hex SHA-256 of the bearer secret
     bool revoked = false;
     std::uint64_t receipt = 0;
-    std::vector<ServerEntry> entries;  ///< oldest first, at most 8
+    std::vector<ServerEntry> entries;  ///< oldest first, at most 32
     std::int64_t enrolled_at_ms = 0, last_seen_ms = 0;
     std::int64_t last_sync_ms = 0;  ///< when it last had sent all it could; 0 = never
     std::string file_id;            ///< as the device named itself at enrolment

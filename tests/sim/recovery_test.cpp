@@ -172,6 +172,125 @@ TEST_CASE("a server restored to before anybody synced gets everything back") {
     check_converged(world);
 }
 
+namespace {
+
+/// Until the device is done; returns how many records it has offered meanwhile.
+std::size_t sync_and_count_offers(World& world, Device& device) {
+    std::size_t offered = 0;
+    device.session->begin();
+    for (bool done = false; !done;) {
+        world.pass(20);
+        const std::string request = device.session->next_request();
+        offered += decode<protocol::Request>(request).touched.size();
+        const auto answer = world.engine().sync({device.writer, request});
+        REQUIRE_MESSAGE(answer.error_code.empty(), answer.error_sentence);
+        done = device.take(answer.archive).done;
+    }
+    return offered;
+}
+
+}  // namespace
+
+TEST_CASE("a server restored to many syncs ago gets back what came since, and nobody forks") {
+    int syncs = 0;
+    SUBCASE("twenty") { syncs = 20; }
+    SUBCASE("fifty") { syncs = 50; }
+    SUBCASE("two hundred") { syncs = 200; }
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    Device& south = world.device("R23", Role::rep, {"territory/DE-40"});
+    const Id<Customer> dairy = world.customer(phone);
+    const Id<Customer> moving = world.customer(phone, "Zieht um");
+    for (int i = 0; i < 30; ++i) phone.capture(a_complaint(dairy, "vorher"));
+    world.settle();
+    for (int i = 0; i < 12; ++i) {  // so that nothing of the first download is in the list's way
+        phone.capture(a_complaint(dairy, "vorher"));
+        sync_and_count_offers(world, phone);
+        sync_and_count_offers(world, tablet);
+    }
+    const std::string backup = world.back_up_server();
+    std::vector<Id<Complaint>> since;
+    for (int i = 0; i < syncs; ++i) {
+        since.push_back(phone.capture(a_complaint(dairy, "danach " + std::to_string(i))));
+        if (i == syncs / 2) {
+            world.hand_over(moving, "territory/DE-40");
+            while (world.engine().carry_on() > 0) {
+            }
+            sync_and_count_offers(world, south);
+        }
+        sync_and_count_offers(world, phone);
+        if (i % 7 == 0) sync_and_count_offers(world, tablet);
+    }
+    expect(phone.edit(dairy).set(&Customer::legal_name, "zuletzt").save());
+    sync_and_count_offers(world, phone);
+    sync_and_count_offers(world, tablet);
+    const auto before = count(world, kind_of<Complaint>());
+    expect(tablet.edit(since[0]).set(&Complaint::description, "unterwegs").save());
+
+    world.restore_server(backup);
+    REQUIRE(count(world, kind_of<Complaint>()) == 42);
+    const std::size_t offered = sync_and_count_offers(world, phone);
+    CHECK(offered >= static_cast<std::size_t>(syncs) + 2);
+    CHECK(offered <= static_cast<std::size_t>(syncs) + 4);  // and not what was there before
+    world.settle();
+    CHECK(count(world, kind_of<Complaint>()) == before);
+    CHECK(phone.writer < 1010);  // nobody forked
+    CHECK(tablet.writer < 1010);
+    CHECK(phone.read(dairy).legal_name == "zuletzt");
+    CHECK(phone.read(since[0]).description.text() == "unterwegs");
+    CHECK(world.server_state(moving).scope == "territory/DE-40");
+    check_converged(world);
+    for (Device* device : {&phone, &tablet, &south}) CHECK(device->store->check().empty());
+}
+
+TEST_CASE("what came down with a download after the backup is offered as well") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> dairy = world.customer(phone);
+    world.settle();
+    const std::string backup = world.back_up_server();
+    world.cut(phone);
+    const Id<Complaint> leak = tablet.capture(a_complaint(dairy, "nach der Sicherung"));
+    world.settle();
+    world.heal();
+    world.pass(std::int64_t{181} * 86'400'000);
+    sync_and_count_offers(world, phone);  // everything anew
+    REQUIRE(phone.read(leak).verbatim == "nach der Sicherung");
+    world.restore_server(backup);
+    world.cut(tablet);
+    CHECK(sync_and_count_offers(world, phone) == 2);
+    CHECK(count(world, kind_of<Complaint>()) == 1);
+    world.heal_and_settle();
+    check_converged(world);
+}
+
+TEST_CASE("a device file restored to many syncs ago forks, and offers little of what it holds") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> dairy = world.customer(phone);
+    world.settle();
+    const auto work = [&](int syncs) {
+        for (int i = 0; i < syncs; ++i) {
+            phone.capture(a_complaint(dairy, std::to_string(i)));
+            sync_and_count_offers(world, phone);
+        }
+    };
+    work(100);
+    const std::string copy = phone.copy("vor-wochen.rapport");
+    work(60);
+    const std::uint64_t writer = phone.writer;
+    phone.restore(copy);
+    expect(phone.edit(dairy).set(&Customer::legal_name, "nur hier").save());
+    const std::size_t offered = sync_and_count_offers(world, phone);
+    CHECK(phone.writer != writer);
+    CHECK(offered > 0);
+    CHECK(offered < 70);
+    world.settle();
+    CHECK(count(world, kind_of<Complaint>()) == 160);
+    CHECK(tablet.read(dairy).legal_name == "nur hier");
+    check_converged(world);
+}
+
 TEST_CASE("offers are cut into requests of bounded size") {
     WorldOptions options;
     options.limits.version = 2;

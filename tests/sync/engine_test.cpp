@@ -354,14 +354,26 @@ TEST_CASE_FIXTURE(Centre, "a repeated bundle is never processed twice") {
     CHECK(storage->begin_read()->history("acme", kComplaint).empty());
 }
 
-TEST_CASE_FIXTURE(Centre, "sixty-four answers are kept for one request, and eight entries") {
+TEST_CASE_FIXTURE(Centre,
+                  "sixty-four answers are kept for one request, eight entries and some older") {
     Phone phone = this->phone(10, "R17"), tablet = this->phone(11, "R17");
     const auto q = phone.compose({phone.bundle({phone.customer(kCustomer)})});
     for (int i = 0; i < 70; ++i) phone.send(q);
     CHECK(storage->begin_read()->device(10)->entries.back().answers.size() == 64);
-    for (unsigned i = 0; i < 12; ++i)
+    std::vector<std::uint64_t> sent;
+    for (unsigned i = 0; i < 200; ++i) {
         tablet.sync({tablet.bundle({tablet.customer(id_of(100 + i))})});
-    CHECK(storage->begin_read()->device(11)->entries.size() == 8);
+        sent.push_back(storage->begin_read()->device(11)->entries.back().id);
+    }
+    const auto entries = storage->begin_read()->device(11)->entries;
+    CHECK(entries.size() > 8 + 4);
+    CHECK(entries.size() <= 32);
+    const auto age = [&](const ServerEntry& e) {
+        return sent.end() - std::find(sent.begin(), sent.end(), e.id);
+    };
+    for (std::size_t i = 1; i <= 8; ++i)
+        CHECK(age(entries[entries.size() - i]) == static_cast<std::ptrdiff_t>(i));
+    CHECK(age(entries.front()) > 50);
 }
 
 TEST_CASE_FIXTURE(Centre, "a sync that changes neither cursor nor receipt leaves no entry") {
