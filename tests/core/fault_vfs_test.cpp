@@ -137,6 +137,34 @@ TEST_CASE("what was not synced does go: a disk that only says it syncs loses a c
     CHECK(words_in(path) == 40);
 }
 
+TEST_CASE("what a commit whose sync failed has left stays once somebody has seen it") {
+    bool seen = false;
+    for (std::uint64_t nth = 1, failed = 1; failed; ++nth) {
+        TempDir folder;
+        const std::string path = folder.file("a.db");
+        Disk disk(path);
+        make_table(path);
+        std::optional<sqlite::Database> db(open(path));
+        disk.fail_at(Fault::io, nth, true);
+        try {
+            add_words(*db, 3);
+        } catch (const Error&) {
+        }
+        failed = disk.failed();
+        db.reset();
+        disk.heal();
+        db.emplace(open(path));
+        const std::int64_t words = words_in(*db);
+        seen |= failed != 0 && words == 3;
+        disk.crash_now(Damage::dropped);
+        db.reset();
+        disk.reboot();
+        CAPTURE(nth);
+        CHECK(words_in(path) == words);
+    }
+    CHECK(seen);
+}
+
 TEST_CASE("a disk that fails once gives an error, and the next try succeeds") {
     for (const Fault fault : {Fault::io, Fault::full}) {
         bool struck = true;
