@@ -295,7 +295,7 @@ void Simulation::happen(const Event& event) {
 
 void Simulation::make_server(const Event& event) {
     if (!servers_.empty()) return;
-    server_disk_ = std::make_unique<test::Disk>(folder_.file("server.db"));
+    server_disk_ = make_disk(folder_.file("server.db"), 0);
     const auto engines =
         static_cast<std::size_t>(std::clamp<std::int64_t>(event.get("engines", 1), 1, 3));
     for (std::size_t i = 0; i < engines; ++i) {
@@ -329,7 +329,7 @@ void Simulation::make_device(const Event& event) {
     u.machine->draw_from(event.draw(plan_.seed, event.number));
     if (std::abs(u.machine->skew_ms) > 86'400'000)
         strike("clock of a device wrong by more than a day");
-    u.disk = std::make_unique<test::Disk>(u.path);
+    u.disk = make_disk(u.path, u.event);
     u.wire = std::make_unique<Wire>(*this, u);
     units_.emplace(event.number, std::move(made));
     open(u);
@@ -349,6 +349,16 @@ void Simulation::make_device(const Event& event) {
         u.syncer->enrol(kAddress, code);
         u.writer = Replica(*u.store).identity()->writer;
     });
+}
+
+std::unique_ptr<test::Disk> Simulation::make_disk(const std::string& path, std::uint32_t device) {
+    auto disk = std::make_unique<test::Disk>(path);
+    const bool crashes =
+        std::any_of(plan_.events.begin(), plan_.events.end(), [&](const Event& event) {
+            return event.arguments.contains("crash") && event.get("device") == device;
+        });
+    if (!crashes) disk->never_crashes();
+    return disk;
 }
 
 Simulation::Unit* Simulation::unit(const Event& event, std::string_view name) {
@@ -1491,7 +1501,7 @@ void Simulation::clone(const Event& event) {
     // Two copies that capture in the same millisecond would give the same capture id.
     u.machine = std::make_unique<Machine>(now_ms_, of->machine->skew_ms + 1);
     u.machine->draw_from(event.draw(plan_.seed, event.number));
-    u.disk = std::make_unique<test::Disk>(u.path);
+    u.disk = make_disk(u.path, u.event);
     u.wire = std::make_unique<Wire>(*this, u);
     ++u.copies, ++of->copies, ++copies_;
     units_.emplace(event.number, std::move(made));

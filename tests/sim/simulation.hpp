@@ -111,6 +111,7 @@ private:
     class Wire;
     struct Killed {};
 
+    std::unique_ptr<test::Disk> make_disk(const std::string& path, std::uint32_t device);
     Unit* unit(const Event& event, std::string_view name = "device");
     void open(Unit& unit);
     void close(Unit& unit);

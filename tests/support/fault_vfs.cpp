@@ -62,7 +62,7 @@ struct Disk::State {
     int open = 0;
 
     std::uint64_t changes = 0, points[2] = {}, failed = 0;
-    bool crashed = false, ignores_syncs = false;
+    bool crashed = false, ignores_syncs = false, may_crash = true;
     std::uint64_t crash_at = 0;
     Damage damage = Damage::kept;
     std::uint64_t seed = 0;
@@ -255,7 +255,8 @@ int write_bytes(sqlite3_file* file, const void* from, int count, sqlite3_int64 a
     const auto fault = f.disk->struck(true);
     if (fault) count /= 2;
     const bool dies = f.disk->dies();
-    if (const int rc = note_before(file, entry, at, at + count)) return rc;
+    if (f.disk->may_crash)
+        if (const int rc = note_before(file, entry, at, at + count)) return rc;
     if (count > 0)
         if (const int rc = t->pMethods->xWrite(t, from, count, at)) return rc;
     entry.size = std::max<std::int64_t>(entry.size, at + count);
@@ -272,7 +273,8 @@ int truncate_file(sqlite3_file* file, sqlite3_int64 size) {
     if (f.disk->crashed || f.disk->struck(false)) return SQLITE_IOERR_TRUNCATE;
     Entry& entry = f.disk->entries[f.path];
     const bool dies = f.disk->dies();
-    if (const int rc = note_before(file, entry, size, entry.size)) return rc;
+    if (f.disk->may_crash)
+        if (const int rc = note_before(file, entry, size, entry.size)) return rc;
     if (const int rc = t->pMethods->xTruncate(t, size)) return rc;
     entry.size = size;
     return dies ? SQLITE_IOERR_TRUNCATE : SQLITE_OK;
@@ -422,7 +424,8 @@ int delete_file(sqlite3_vfs*, const char* name, int sync_folder) {
     if (it != disk->entries.end() && it->second.exists) {
         Entry& entry = it->second;
         Chance none(0);
-        if (entry.named) entry.former = Disk::State::image(name, entry, Damage::dropped, none);
+        if (entry.named && disk->may_crash)
+            entry.former = Disk::State::image(name, entry, Damage::dropped, none);
         entry.exists = false;
         entry.size = entry.synced_size = 0;
         entry.unsynced.clear();
@@ -499,14 +502,21 @@ std::uint64_t Disk::points(Fault fault) const {
     return state_->points[static_cast<std::size_t>(fault)];
 }
 
+void Disk::never_crashes() {
+    const std::lock_guard lock(state_->mutex);
+    state_->may_crash = false;
+}
+
 void Disk::crash_at(std::uint64_t nth, Damage damage, std::uint64_t seed) {
     const std::lock_guard lock(state_->mutex);
+    if (!state_->may_crash) throw std::logic_error("a disk that never crashes is to crash");
     state_->crash_at = state_->changes + nth;
     state_->damage = damage;
     state_->seed = seed;
 }
 void Disk::crash_now(Damage damage, std::uint64_t seed) {
     const std::lock_guard lock(state_->mutex);
+    if (!state_->may_crash) throw std::logic_error("a disk that never crashes is to crash");
     state_->crashed = true;
     state_->damage = damage;
     state_->seed = seed;

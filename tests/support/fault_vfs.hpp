@@ -39,6 +39,10 @@ public:
     /// What is open stays open, without faults.
     ~Disk();
 
+    /// It will not crash, so nobody asks what was synced: it need not be remembered, which is
+    /// what a disk that may crash spends most of its time with. Before the first operation.
+    void never_crashes();
+
     // ---- counting, from the beginning
     /// Operations that change the disk: create, write, truncate, sync, remove. A crash between two
     /// of them leaves what a crash in the next one leaves when that is dropped.
