@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 
+#include "model/ascii.hpp"
 #include "model/lifecycle.hpp"
 #include "model/refusals.hpp"
 
@@ -67,7 +68,6 @@ bool is_letter(char c) { return is_upper(c) || is_lower(c); }
 bool is_alnum(char c) { return is_digit(c) || is_letter(c); }
 bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f'); }
 bool beyond_ascii(char c) { return (static_cast<unsigned char>(c) & 0x80U) != 0; }
-char to_lower(char c) { return is_upper(c) ? static_cast<char>(c - 'A' + 'a') : c; }
 char to_upper(char c) { return is_lower(c) ? static_cast<char>(c - 'a' + 'A') : c; }
 
 template <class Test>
@@ -75,11 +75,6 @@ bool all_of(std::string_view text, Test test) {
     return std::all_of(text.begin(), text.end(), test);
 }
 
-std::string lower(std::string_view text) {
-    std::string s(text);
-    std::transform(s.begin(), s.end(), s.begin(), to_lower);
-    return s;
-}
 std::string upper(std::string_view text) {
     std::string s(text);
     std::transform(s.begin(), s.end(), s.begin(), to_upper);

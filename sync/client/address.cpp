@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "model/ascii.hpp"
 #include "rapport/error.hpp"
 
 namespace rapport {
@@ -13,13 +14,6 @@ struct Parts {
 };
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-std::string lower(std::string_view text) {
-    std::string out(text);
-    for (char& c : out)
-        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    return out;
-}
 
 bool split(std::string_view url, Parts& parts) {
     const auto plain = [](char c) {

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "client/address.hpp"
+#include "model/ascii.hpp"
 #include "rapport/error.hpp"
 #include "rapport/sync/transport.hpp"
 
@@ -27,18 +28,7 @@ struct Exchange {
     bool too_large = false;
 };
 
-std::string lower(std::string_view text) {
-    std::string out(text);
-    for (char& c : out)
-        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    return out;
-}
-
-std::string_view trimmed(std::string_view text) {
-    const std::size_t first = text.find_first_not_of(" \t\r\n");
-    if (first == std::string_view::npos) return {};
-    return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
-}
+constexpr std::string_view kBlanks = " \t\r\n";
 
 std::size_t on_header(char* data, std::size_t size, std::size_t count, void* user) {
     auto& exchange = *static_cast<Exchange*>(user);
@@ -47,8 +37,8 @@ std::size_t on_header(char* data, std::size_t size, std::size_t count, void* use
     if (line.rfind("HTTP/", 0) == 0) exchange.response.headers.clear();  // after an interim answer
     const std::size_t colon = line.find(':');
     if (colon != std::string_view::npos)
-        exchange.response.headers[lower(trimmed(line.substr(0, colon)))] =
-            trimmed(line.substr(colon + 1));
+        exchange.response.headers[lower(trimmed(line.substr(0, colon), kBlanks))] =
+            trimmed(line.substr(colon + 1), kBlanks);
     return line.size();
 }
 

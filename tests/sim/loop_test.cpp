@@ -14,11 +14,6 @@ using namespace rapport::sim;
 
 namespace {
 
-void expect(const Captured& captured) {
-    for (const Refusal& refusal : captured.refusals)
-        FAIL_CHECK(refusal.field << " " << refusal.code << ": " << refusal.sentence);
-}
-
 void ask(Device& device, const RecordId& subject, const std::string& to,
          const std::map<std::string, std::string>& fields = {}, const std::string& reason = {}) {
     expect(device.store->request_state(subject, to, reason, fields));

@@ -16,20 +16,6 @@ namespace {
 constexpr const char* kNorth = "territory/DE-50";
 constexpr const char* kSouth = "territory/DE-40";
 
-void expect(const Captured& captured) {
-    for (const Refusal& refusal : captured.refusals)
-        FAIL_CHECK(refusal.field << " " << refusal.code << ": " << refusal.sentence);
-}
-
-Complaint a_complaint(const Id<Customer>& customer, const std::string& words = "Deckel undicht") {
-    Complaint c;
-    c.customer_id = customer;
-    c.product_text = "Becher 500 g";
-    c.verbatim = words;
-    c.severity = Severity::major;
-    return c;
-}
-
 Visit a_visit(const Id<Customer>& customer) {
     Visit v;
     v.customer_id = customer;

@@ -17,11 +17,6 @@ using namespace rapport::sim;
 
 namespace {
 
-void expect(const Captured& captured) {
-    for (const Refusal& refusal : captured.refusals)
-        FAIL_CHECK(refusal.field << " " << refusal.code << ": " << refusal.sentence);
-}
-
 std::string first_code(const Captured& captured) {
     return captured.refusals.empty() ? "" : captured.refusals.front().code;
 }
@@ -50,15 +45,6 @@ std::vector<std::string> next_of(const Device& device, const RecordId& id) {
     return next;
 }
 using Names = std::vector<std::string>;
-
-Complaint a_complaint(const Id<Customer>& customer) {
-    Complaint c;
-    c.customer_id = customer;
-    c.product_text = "Becher 500 g";
-    c.verbatim = "undicht";
-    c.severity = Severity::major;
-    return c;
-}
 
 }  // namespace
 

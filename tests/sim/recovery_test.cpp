@@ -20,24 +20,6 @@ using namespace rapport::sim;
 
 namespace {
 
-Complaint a_complaint(const Id<Customer>& customer, const std::string& words = "Deckel undicht") {
-    Complaint c;
-    c.customer_id = customer;
-    c.product_text = "Becher 500 g";
-    c.verbatim = words;
-    c.severity = Severity::major;
-    return c;
-}
-
-void expect(const Captured& captured) {
-    for (const Refusal& refusal : captured.refusals)
-        FAIL_CHECK(refusal.field << " " << refusal.code << ": " << refusal.sentence);
-}
-
-void check_converged(World& world) {
-    for (const std::string& difference : world.differences()) FAIL_CHECK(difference);
-}
-
 std::vector<std::string> notes(World& world) {
     std::vector<std::string> codes;
     for (const auto& note : world.storage().begin_read()->recovery_notes("default"))

@@ -303,4 +303,22 @@ std::vector<std::string> World::differences() {
     return found;
 }
 
+void expect(const Captured& captured) {
+    for (const Refusal& refusal : captured.refusals)
+        FAIL_CHECK(refusal.field << " " << refusal.code << ": " << refusal.sentence);
+}
+
+Complaint a_complaint(const Id<Customer>& customer, const std::string& words) {
+    Complaint c;
+    c.customer_id = customer;
+    c.product_text = "Becher 500 g";
+    c.verbatim = words;
+    c.severity = Severity::major;
+    return c;
+}
+
+void check_converged(World& world) {
+    for (const std::string& difference : world.differences()) FAIL_CHECK(difference);
+}
+
 }  // namespace rapport::sim

@@ -49,6 +49,11 @@ private:
     std::mt19937_64 random_;
 };
 
+/// Fails the test for each refusal of a capture.
+void expect(const Captured& captured);
+
+Complaint a_complaint(const Id<Customer>& customer, const std::string& words = "Deckel undicht");
+
 /// How often the network does what, each 0 .. 1 per message.
 struct Faults {
     double lose_request = 0, lose_reply = 0;
@@ -199,5 +204,8 @@ private:
     std::deque<Message> network_;
     int backups_ = 0;
 };
+
+/// Fails the test for each of world.differences().
+void check_converged(World& world);
 
 }  // namespace rapport::sim

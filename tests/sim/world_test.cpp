@@ -12,28 +12,6 @@
 using namespace rapport;
 using namespace rapport::sim;
 
-namespace {
-
-Complaint a_complaint(const Id<Customer>& customer, const std::string& words = "Deckel undicht") {
-    Complaint c;
-    c.customer_id = customer;
-    c.product_text = "Becher 500 g";
-    c.verbatim = words;
-    c.severity = Severity::major;
-    return c;
-}
-
-void expect(const Captured& captured) {
-    for (const Refusal& refusal : captured.refusals)
-        FAIL_CHECK(refusal.field << " " << refusal.code << ": " << refusal.sentence);
-}
-
-void check_converged(World& world) {
-    for (const std::string& difference : world.differences()) FAIL_CHECK(difference);
-}
-
-}  // namespace
-
 TEST_CASE("two devices edit one complaint offline and both edits survive") {
     World world{{.seed = 7, .limits = {}, .faults = {}}};
     auto [phone, tablet] = world.pair("territory/DE-50");

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "model/ascii.hpp"
+
 namespace rapport::server::http {
 
 namespace {
@@ -22,19 +24,7 @@ bool is_token(std::string_view text) {
     return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char);
 }
 
-std::string lower(std::string_view text) {
-    std::string out(text);
-    for (char& c : out)
-        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    return out;
-}
-
-std::string_view trimmed(std::string_view text) {
-    const auto blank = [](char c) { return c == ' ' || c == '\t'; };
-    while (!text.empty() && blank(text.front())) text.remove_prefix(1);
-    while (!text.empty() && blank(text.back())) text.remove_suffix(1);
-    return text;
-}
+constexpr std::string_view kBlanks = " \t";
 
 bool is_host(std::string_view host) {
     if (host.empty() || host.size() > 261) return false;
@@ -108,7 +98,7 @@ std::optional<Fault> parse_field(std::string_view line, Head& head) {
     const std::size_t colon = line.find(':');
     if (colon == std::string_view::npos || !is_token(line.substr(0, colon)))
         return Fault{400, "a field name is malformed"};
-    const std::string_view value = trimmed(line.substr(colon + 1));
+    const std::string_view value = trimmed(line.substr(colon + 1), kBlanks);
     if (std::any_of(value.begin(), value.end(), [](char c) {
             return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7F;
         }))
@@ -168,7 +158,7 @@ std::optional<Fault> judge_fields(Head& head) {
         std::string_view rest = value;
         while (!rest.empty()) {
             const std::size_t comma = rest.find(',');
-            const std::string token = lower(trimmed(rest.substr(0, comma)));
+            const std::string token = lower(trimmed(rest.substr(0, comma), kBlanks));
             close |= token == "close";
             keep |= token == "keep-alive";
             rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
