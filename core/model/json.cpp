@@ -121,18 +121,21 @@ std::string unknown_content(const Content& content) {
 // ---- reading
 
 /// Walks a text without keeping it and stops at the first thing that must not reach the tree:
-/// nesting that is too deep, an object that names a key twice, or a text that is no JSON.
+/// nesting that is too deep, too many values, an object that names a key twice, or a text that is
+/// no JSON.
 class Scan : public nlohmann::json_sax<Json> {
 public:
+    explicit Scan(std::size_t values_max) : values_left_(values_max) {}
+
     std::optional<RefusalCode> fault;
 
-    bool null() override { return true; }
-    bool boolean(bool) override { return true; }
-    bool number_integer(number_integer_t) override { return true; }
-    bool number_unsigned(number_unsigned_t) override { return true; }
-    bool number_float(number_float_t, const string_t&) override { return true; }
-    bool string(string_t&) override { return true; }
-    bool binary(binary_t&) override { return true; }
+    bool null() override { return count(); }
+    bool boolean(bool) override { return count(); }
+    bool number_integer(number_integer_t) override { return count(); }
+    bool number_unsigned(number_unsigned_t) override { return count(); }
+    bool number_float(number_float_t, const string_t&) override { return count(); }
+    bool string(string_t&) override { return count(); }
+    bool binary(binary_t&) override { return count(); }
     bool start_object(std::size_t) override { return open(); }
     bool end_object() override { return close(); }
     bool start_array(std::size_t) override { return open(); }
@@ -145,7 +148,9 @@ public:
     }
 
 private:
+    bool count() { return values_left_-- > 0 || stop(refusal_code::kTooManyValues); }
     bool open() {
+        if (!count()) return false;
         keys_.emplace_back();
         return static_cast<int>(keys_.size()) <= kJsonDepthMax || stop(refusal_code::kTooDeep);
     }
@@ -158,17 +163,22 @@ private:
         return false;
     }
     std::vector<std::set<std::string>> keys_;  // of the objects and arrays that are open
+    std::size_t values_left_;
 };
+
+std::optional<RefusalCode> fault_in(std::string_view text, std::size_t values_max) {
+    Scan scan(values_max);
+    if (Json::sax_parse(text, &scan)) return std::nullopt;
+    return scan.fault.value_or(RefusalCode(refusal_code::kNotJson));
+}
 
 /// The tree of a text from outside, or the code of what is wrong with it.
 struct Read {
     Json tree;
     std::optional<RefusalCode> fault{};
 };
-Read read(std::string_view text) {
-    Scan scan;
-    if (!Json::sax_parse(text, &scan))
-        return {nullptr, scan.fault.value_or(RefusalCode(refusal_code::kNotJson))};
+Read read(std::string_view text, std::size_t values_max) {
+    if (const auto fault = fault_in(text, values_max)) return {nullptr, fault};
     return {Json::parse(text, nullptr, false)};
 }
 
@@ -176,6 +186,7 @@ Read read(std::string_view text) {
 std::vector<std::string> parameters_of(RefusalCode fault) {
     if (fault == refusal_code::kTooLarge) return {std::to_string(kJsonBytesMax)};
     if (fault == refusal_code::kTooDeep) return {std::to_string(kJsonDepthMax)};
+    if (fault == refusal_code::kTooManyValues) return {std::to_string(kJsonValuesMax)};
     if (fault == refusal_code::kDuplicateKey) return {"object"};
     return {};
 }
@@ -419,6 +430,12 @@ std::optional<std::size_t> place_of(const Field& field, std::string_view part) {
 
 }  // namespace
 
+std::optional<std::string_view> json_fault(std::string_view text) {
+    if (text.size() > kJsonBytesMax) return RefusalCode(refusal_code::kTooLarge).text();
+    const auto fault = fault_in(text, kJsonValuesMax);
+    return fault ? std::optional(fault->text()) : std::nullopt;
+}
+
 bool travels_as_text(const TypeInfo& type) { return type.min < -kExactMax || type.max > kExactMax; }
 
 std::string content_to_json(const Field& field, const Content& content) {
@@ -475,7 +492,7 @@ std::optional<Content> content_from_json(const Field& field, std::string_view js
                                          const ResolveReference& resolve, const RecordId& record,
                                          std::vector<Refusal>& out) {
     Reader reader(resolve, record, out);
-    const Read read_json = read(json);
+    const Read read_json = read(json, SIZE_MAX);  // what edits that met made of a map is read, too
     if (read_json.fault)
         return reader.miss(field.name, *read_json.fault, parameters_of(*read_json.fault));
     return reader.content(field, read_json.tree);
@@ -533,7 +550,7 @@ ImportLine parse_import_line(std::string_view json, const ResolveReference& reso
     Reader reader(resolve, line.record.id, line.refusals);
     const Read read_json = json.size() > kJsonBytesMax
                                ? Read{nullptr, RefusalCode(refusal_code::kTooLarge)}
-                               : read(json);
+                               : read(json, kJsonValuesMax);
     const Json& tree = read_json.tree;
     if (read_json.fault) {
         std::vector<std::string> parameters = parameters_of(*read_json.fault);

@@ -57,6 +57,7 @@ constexpr char kAppendOnly[] = "append_only";             ///< the kind is added
 // JSON and command lines
 constexpr char kNotJson[] = "not_json";                   ///< not a JSON value
 constexpr char kTooLarge[] = "too_large";                 ///< over kJsonBytesMax
+constexpr char kTooManyValues[] = "too_many_values";    ///< more than kJsonValuesMax
 constexpr char kTooDeep[] = "too_deep";                   ///< nested deeper than kJsonDepthMax
 constexpr char kUnknownKind[] = "unknown_kind";           ///< no kind of this build
 constexpr char kUnknownField[] = "unknown_field";         ///< no field of the kind or line

@@ -5,10 +5,10 @@
 #include <array>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "model/json.hpp"
 #include "model/refusals.hpp"
+#include "model/validation.hpp"
 #include "store/core.hpp"
 
 namespace rapport {
@@ -28,22 +28,13 @@ std::string dumped(const Tree& tree) {
 
 // The tree of a text from outside; bounded, and no object names a key twice.
 Json parsed(std::string_view json) {
-    if (json.size() > kJsonBytesMax) invalid("the text is longer than 1 MiB");
-    std::vector<std::set<std::string>> keys;  // of the objects that are open
-    Json tree = Json::parse(
-        json,
-        [&](int depth, Json::parse_event_t event, Json& value) {
-            if (depth > kJsonDepthMax) invalid("the text is nested too deeply");
-            if (event == Json::parse_event_t::object_start) keys.emplace_back();
-            if (event == Json::parse_event_t::object_end) keys.pop_back();
-            if (event == Json::parse_event_t::key &&
-                !keys.back().insert(value.get_ref<const std::string&>()).second)
-                invalid("an object of the text names a key twice");
-            return true;
-        },
-        false);
-    if (tree.is_discarded()) invalid("the text is not JSON in UTF-8");
-    return tree;
+    if (const auto fault = json_fault(json))
+        invalid(*fault == refusal_code::kTooLarge        ? "the text is longer than 1 MiB"
+                : *fault == refusal_code::kTooDeep       ? "the text is nested too deeply"
+                : *fault == refusal_code::kTooManyValues ? "the text holds too many values"
+                : *fault == refusal_code::kDuplicateKey  ? "an object of the text names a key twice"
+                                                         : "the text is not JSON in UTF-8");
+    return Json::parse(json);
 }
 
 Json objects_of(std::string_view json) {

@@ -7,6 +7,7 @@
 
 #include "client/address.hpp"
 #include "client/session.hpp"
+#include "model/json.hpp"
 #include "model/planted.hpp"
 #include "protocol/messages.hpp"
 
@@ -44,7 +45,8 @@ std::optional<Milliseconds> retry_after(const HttpResponse& response) {
 /// What a problem document says (RFC 9457); nothing if the answer is none.
 std::optional<std::string> problem_in(const HttpResponse& response) {
     if (!has_type(response, kProblemType)) return std::nullopt;
-    const auto body = nlohmann::json::parse(response.body, nullptr, false);
+    if (json_fault(response.body)) return std::nullopt;
+    const auto body = nlohmann::json::parse(response.body);
     if (!body.is_object()) return std::nullopt;
     for (const char* member : {"detail", "title"})
         if (const auto at = body.find(member);

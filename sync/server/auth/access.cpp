@@ -87,6 +87,7 @@ std::string invite(Transaction& transaction, Environment& environment, const Inv
 }
 
 EnrolmentRequest enrolment_request_from_json(std::string_view json) {
+    if (json.size() > kEnrolBytesMax) bad_request("the body is too long");
     const auto body = nlohmann::json::parse(json, nullptr, false);
     if (!body.is_object()) bad_request("the body is not a JSON object");
     const auto text = [&](const char* name, bool needed) -> std::string {
@@ -104,7 +105,8 @@ EnrolmentRequest enrolment_request_from_json(std::string_view json) {
     if (request.credential.size() < kCredentialMin || request.credential.size() > kCredentialMax ||
         !printable(request.credential))
         bad_request("credential is not 32 to 256 printable ASCII characters");
-    if (request.code.size() > 64) bad_request("code is too long");
+    if (request.code.empty() || request.code.size() > 64)
+        bad_request("code is not 1 to 64 characters");
     if (request.name.size() > 200) bad_request("name is too long");
     return request;
 }

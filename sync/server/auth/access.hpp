@@ -16,6 +16,7 @@
 namespace rapport::server {
 
 inline constexpr std::int64_t kInvitationDays = 14;
+inline constexpr std::size_t kEnrolBytesMax = 8 * 1024;  ///< of the body of an enrolment
 
 /// Whom an invitation is for.
 struct Invitee {

@@ -17,7 +17,6 @@ namespace rapport::server::http {
 
 namespace {
 
-constexpr std::size_t kEnrolBytesMax = 8 * 1024;
 constexpr std::size_t kRequestSlack = 64 * 1024;  // of a request beside its bundles
 constexpr std::size_t kPackedSlack = 1024;        // of a body that zstd could not make smaller
 constexpr std::chrono::seconds kRetryAfter{5};
