@@ -308,12 +308,11 @@ StateDecision refuse(RefusalCode code, std::vector<std::string> parameters = {})
 }
 
 /// By a guard, in the words of its own code; `as` is the code a state table gives it, if any.
-StateDecision turned_down(std::string_view guard, std::string_view as) {
-    return {StateVerdict::refused,
-            std::string(as.empty() ? guard : as),
-            sentence_of(guard, {}, {}, Language::english),
-            {},
-            nullptr};
+StateDecision by_guard(std::string_view guard, std::string_view as) {
+    std::vector<std::string> parameters;
+    if (!as.empty()) parameters = {std::string(kSaidByGuard), std::string(guard)};
+    return {StateVerdict::refused, std::string(as.empty() ? guard : as),
+            sentence_of(guard, {}, {}, Language::english), std::move(parameters), nullptr};
 }
 
 // ---- state tables
@@ -443,7 +442,7 @@ StateDecision judge(const Lifecycle& lifecycle, const TransitionFacts& facts, st
             if (!holds(t->sets, name)) return refuse("field_not_settable", {name});
     if (t->guard && !facts.only_asking)
         if (const std::string_view code = t->guard(facts, role); !code.empty())
-            return turned_down(code, t->code);
+            return by_guard(code, t->code);
     return {StateVerdict::accepted, {}, {}, {}, &*t};
 }
 

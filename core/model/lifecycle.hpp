@@ -80,6 +80,7 @@ struct StateDecision {
     std::string sentence;  ///< English
     std::vector<std::string> parameters{};   ///< what the sentences of the code are filled with
     const Transition* transition = nullptr;  ///< when accepted
+    std::string field{};                     ///< that is at fault; may be empty
 };
 
 /// Judges one request: the expected state version must be the present one, or the target the

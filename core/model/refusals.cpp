@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/refusals.hpp"
 
+#include <algorithm>
 #include <charconv>
+
+#include "rapport/kinds/state_request.hpp"
+#include "rapport/record.hpp"
 
 namespace rapport {
 namespace {
@@ -85,8 +89,29 @@ std::optional<Language> language_named(std::string_view name) {
 }
 
 std::string sentence(const Refusal& refusal, Language language) {
-    std::string text = sentence_of(refusal.code, refusal.field, refusal.parameters, language);
+    const auto& given = refusal.parameters;
+    std::string text = given.size() == 2 && given[0] == kSaidByGuard
+                           ? sentence_of(given[1], {}, {}, language)
+                           : sentence_of(refusal.code, refusal.field, given, language);
     return text.empty() ? refusal.sentence : text;
+}
+
+std::optional<Refusal> turned_down(const Record& request) {
+    if (request.kind != &kind_of<StateRequest>() || request.value("verdict") != Value("refused"))
+        return std::nullopt;
+    const auto text = [&](const char* field) {
+        const std::string* said = request.value(field).text();
+        return said ? *said : std::string();
+    };
+    Refusal why{
+        request.id, text("verdict_field"), text("verdict_code"), text("verdict_sentence"), {}};
+    const std::string lines = text("verdict_parameters");
+    for (std::size_t begin = 0; !lines.empty() && begin <= lines.size();) {
+        const std::size_t end = std::min(lines.find('\n', begin), lines.size());
+        why.parameters.push_back(lines.substr(begin, end - begin));
+        begin = end + 1;
+    }
+    return why;
 }
 
 }  // namespace rapport

@@ -44,6 +44,10 @@ private:
 Refusal refusal(const RecordId& record, std::string_view field, RefusalCode code,
                 std::vector<std::string> parameters = {});
 
+/// First parameter of a refusal under a code that a state table brings; the second is the code of
+/// the guard, whose sentence it has.
+inline constexpr std::string_view kSaidByGuard = "guard";
+
 /// The sentence of a code by refusal.def; empty for a code or form that is not there.
 std::string sentence_of(std::string_view code, std::string_view field,
                         const std::vector<std::string>& parameters, Language language);

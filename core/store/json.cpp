@@ -338,6 +338,13 @@ std::string to_json(const HeldBundle& bundle, Language language) {
 std::string to_json(const Overview& o, const std::vector<HeldBundle>& held, Language language) {
     OrderedJson bundles = OrderedJson::array();
     for (const HeldBundle& bundle : held) bundles.push_back(tree_of(bundle, language));
+    OrderedJson requests = OrderedJson::array();
+    for (const TurnedDown& request : o.turned_down)
+        requests.push_back({{"id", request.request.text()},
+                            {"subject", tree_of(std::vector{request.subject}).front()},
+                            {"to", request.to},
+                            {"at", request.at.rfc3339()},
+                            {"why", tree_of(request.why, language)}});
     OrderedJson users = OrderedJson::array();
     for (const LoggedOut& user : o.logged_out)
         users.push_back({{"rep", user.rep},
@@ -369,6 +376,12 @@ std::string to_json(const Overview& o, const std::vector<HeldBundle>& held, Lang
                               {"mended", o.mended},
                               {"mended_at", tree_of(o.mended_at)},
                               {"differing", o.differing},
+                              {"forked_at", tree_of(o.forked_at)},
+                              {"recovered_at", tree_of(o.recovered_at)},
+                              {"recovering", o.recovering},
+                              {"revoked", o.revoked},
+                              {"declined", o.declined},
+                              {"turned_down", std::move(requests)},
                               {"logged_out", std::move(users)},
                               {"held", std::move(bundles)}});
 }

@@ -208,6 +208,8 @@ void begin_recovery(Store::Core& core, Store::Core::Writing& writing, const Iden
     // what arrived before.
     if (meta_integer(db, "renewal")) recovery.cursor.clear();
     db.execute("DELETE FROM renewed; DELETE FROM meta WHERE key = 'renewal'");
+    if (server_restored || (!own.empty() && !last_known))
+        set_meta(db, "recovered_at", core.now().packed());
     if (!own.empty() && !last_known) {
         if (recovery.common != 0 && !everything_touched(db, recovery.common))
             list_touched(db, recovery.common);
@@ -254,8 +256,8 @@ void begin_anew(Store::Core& core, Store::Core::Writing& writing, const Identity
     thaw(core, writing);
     store_identity(db, identity);
     db.execute(
-        "DELETE FROM meta WHERE key IN ('parent', 'declined', 'next_secret', 'renewal'); DELETE "
-        "FROM renewed; "
+        "DELETE FROM meta WHERE key IN ('parent', 'declined', 'revoked', 'next_secret', "
+        "'renewal', 'anew'); DELETE FROM renewed; "
         "DELETE FROM entry; DELETE FROM entry_more; DELETE FROM touched");
     list_everything(db);
     store(db, Recovery{});
@@ -335,8 +337,9 @@ void note_offered(sqlite::Database& db) {
 
 // ---- the end
 
-void end_recovery(sqlite::Database& db, const Recovery& recovery) {
+void end_recovery(sqlite::Database& db, const Recovery& recovery, const Instant& now) {
     if (recovery.kind == RequestKind::fork) {
+        if (!recovery.again) set_meta(db, "forked_at", now.packed());
         Identity identity = *stored_identity(db);
         db.prepare("INSERT OR REPLACE INTO meta VALUES('parent', ?)")
             .bind_blob(1, encode(Parent{identity.writer, identity.credential}))

@@ -51,7 +51,7 @@ void note_offered(sqlite::Database& db);
 
 /// The request that ends the recovery was answered: before its entry is added the newer ones go; a
 /// fork becomes who it is from now on.
-void end_recovery(sqlite::Database& db, const Recovery& recovery);
+void end_recovery(sqlite::Database& db, const Recovery& recovery, const Instant& now);
 /// In `touched`: everything this file holds, because the entry is of a download.
 inline constexpr RecordId kEverything{};
 /// Everything offered belongs to the entry that was added.

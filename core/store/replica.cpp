@@ -393,11 +393,12 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     }
     const auto recovery = kind == RequestKind::normal ? std::nullopt : open_recovery(db);
     const bool ends_recovery = recovery && incoming.leaves_entry;
+    const Instant now = store_.core().now();
     if (ends_recovery)
-        end_recovery(db, *recovery);
+        end_recovery(db, *recovery, now);
     else if (recovery)
         note_offered(db);
-    const Instant now = store_.core().now();
+    if (incoming.revoked) set_meta(db, "revoked", std::int64_t{1});
     set_meta(db, "last_sync", now.packed());
     for (const auto& [writer, name] : incoming.authors)
         db.prepare("INSERT OR REPLACE INTO author(writer, name) VALUES(?,?)")

@@ -27,12 +27,12 @@ using sqlite::RawValue;
 // is like another; what the others hold can be derived, or is only of use as a whole.
 constexpr std::array<std::string_view, 5> kKnownByShape{"meta", "bundle", "change", "author",
                                                         "external_id"};
-constexpr std::array<std::string_view, 25> kMetaKeys{
+constexpr std::array<std::string_view, 28> kMetaKeys{
     "file",          "rep",      "clock",      "identity",    "enrolment_secret", "next_secret",
     "limits",        "counter",  "run",        "last_sync",   "server_offset_ms", "stamps_final",
     "captures",      "recovery", "declined",   "parent",      "renewal",          "scopes_changed",
     "erasures_done", "anew",     "compare_at", "compared_at", "mended",           "mended_at",
-    "differing"};
+    "differing",     "revoked",  "forked_at",  "recovered_at"};
 
 // What the server never hears of.
 constexpr std::array<std::string_view, 3> kOursAlone{"draft_text", "author", "external_id"};

@@ -2,10 +2,12 @@
 #include <algorithm>
 #include <set>
 
+#include "rapport/kinds/state_request.hpp"
 #include "store/capture.hpp"
 #include "store/core.hpp"
 #include "store/identity.hpp"
 #include "store/pending.hpp"
+#include "store/recovery.hpp"
 #include "store/schema.hpp"
 #include "store/users.hpp"
 
@@ -118,6 +120,41 @@ std::vector<TitledRecord> titled_records_of(sqlite::Database& db, std::int64_t b
     return titled;
 }
 
+constexpr std::int64_t kTurnedDownMs = 30LL * 24 * 3600 * 1000;
+
+std::vector<TurnedDown> requests_turned_down(sqlite::Database& db, const std::string& rep,
+                                             const Instant& now) {
+    const Kind& kind = kind_of<StateRequest>();
+    std::vector<TurnedDown> found;
+    std::set<RecordId> seen;
+    auto select = db.prepare(
+        "SELECT id FROM state_request WHERE created_at >= ? AND created_by = ? AND status & 8 = 0 "
+        "ORDER BY created_at DESC, row DESC LIMIT 1000");
+    select.bind(1, Instant(now.at - Milliseconds(kTurnedDownMs)).packed()).bind(2, rep);
+    while (select.step()) {
+        const Record request = load_row(db, kind, select.id(0))->record();
+        const std::string* subject = request.value("subject_id").text();
+        const auto id = subject ? RecordId::from_bytes(*subject) : std::nullopt;
+        if (!id || !seen.insert(*id).second) continue;
+        const auto why = turned_down(request);
+        const auto row = why ? load_row(db, *id) : std::nullopt;
+        const Value& to = request.value("to");
+        if (!row || row->record().value("state") == to) continue;
+        const std::int64_t* at = request.value("verdict_at").integer();
+        found.push_back({request.id,
+                         {row->kind, *id, title(row->record())},
+                         to.text() ? *to.text() : std::string(),
+                         at ? Instant::unpack(*at) : Instant(),
+                         *why});
+    }
+    return found;
+}
+
+std::optional<Instant> meta_instant(sqlite::Database& db, std::string_view key) {
+    const auto packed = meta_integer(db, key);
+    return packed ? std::optional(Instant::unpack(*packed)) : std::nullopt;
+}
+
 SyncState state_of(const BundleRow& bundle) {
     switch (bundle.state) {
         case BundleState::draft:
@@ -210,7 +247,12 @@ Overview Store::overview() const {
         "1)");
     if (earliest.step() && !earliest.is_null(0))
         o.unreceived_since = Instant::unpack(earliest.integer(0));
-    if (const auto last = meta_integer(db, "last_sync")) o.last_sync = Instant::unpack(*last);
+    o.last_sync = meta_instant(db, "last_sync");
+    o.forked_at = meta_instant(db, "forked_at");
+    o.recovered_at = meta_instant(db, "recovered_at");
+    o.recovering = open_recovery(db).has_value();
+    o.revoked = meta_integer(db, "revoked").has_value();
+    o.declined = meta_integer(db, "declined").has_value();
     if (const auto identity = stored_identity(db)) {
         o.enrolled = true;
         o.server = identity->server;
@@ -219,6 +261,7 @@ Overview Store::overview() const {
         o.scopes = identity->scopes;
     }
     o.rep = author(db);
+    o.turned_down = requests_turned_down(db, o.rep, core_->now());
     static constexpr char kDigits[] = "0123456789abcdef";
     for (int shift = 60; shift >= 0; shift -= 4)
         o.file_id += kDigits[(core_->file() >> shift) & 15];

@@ -30,10 +30,10 @@ constexpr std::array kOwn{
     Own{"erasure", true},   Own{"author", true},         Own{"external_id", false},
     Own{"touched", false},  Own{"staged", false},        Own{"staged_departure", false},
     Own{"departed", false}, Own{"incomplete", false},    Own{"renewed", false}};
-constexpr std::array kOwnMeta{"identity",      "enrolment_secret", "counter",     "run",
-                              "last_sync",     "limits",           "recovery",    "declined",
-                              "erasures_done", "compare_at",       "compared_at", "mended",
-                              "mended_at",     "differing"};
+constexpr std::array kOwnMeta{
+    "identity",  "enrolment_secret", "counter",       "run",        "last_sync",   "limits",
+    "recovery",  "declined",         "erasures_done", "compare_at", "compared_at", "mended",
+    "mended_at", "differing",        "revoked",       "forked_at",  "recovered_at"};
 constexpr const char* kMeta = "meta";
 constexpr const char* kUnsent = " WHERE status&3<>0";
 

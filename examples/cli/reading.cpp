@@ -213,6 +213,38 @@ void print_held(std::ostream& out, const std::vector<HeldBundle>& held, SyncStat
     }
 }
 
+// What became of the file where it, another one or the server was a copy, or was turned away.
+std::vector<std::string> told_of_copies(const Overview& o) {
+    const bool german = language() == Language::german;
+    std::vector<std::string> told;
+    if (o.forked_at)
+        told.push_back((german ? "Geht seit " : "since ") + minute(*o.forked_at) +
+                       (german ? " als eigenes Gerät weiter, weil die Datei zurückgespielt oder "
+                                 "kopiert wurde; was nicht gesendet war, wird einmal gesendet."
+                               : " a device of its own, because the file was restored or copied; "
+                                 "what was unsent is sent once"));
+    if (o.recovered_at)
+        told.push_back((german ? "Die Zentrale wurde aus einer Sicherung zurückgespielt (bemerkt "
+                               : "the server was restored from a backup (noticed ") +
+                       minute(*o.recovered_at) +
+                       (german ? "); dieses Gerät hat ihr zurückgegeben, was ihr fehlte."
+                               : "); this device has given back what it lacked"));
+    if (o.recovering)
+        told.push_back(german ? "Der Abgleich danach läuft noch; bitte erneut abgleichen."
+                              : "this is still under way; sync again");
+    if (o.revoked)
+        told.push_back(german ? "Dieses Gerät wurde gesperrt: Es gibt ab, was nicht gesendet war, "
+                                "und empfängt nichts. Mit einer neuen Einladung geht es weiter."
+                              : "this device was revoked: it hands in what is unsent and receives "
+                                "nothing; a new invitation lets it go on");
+    if (o.declined)
+        told.push_back(german ? "Diese Datei ist eine Kopie zu viel und sendet nichts mehr. Mit "
+                                "einer neuen Einladung geht sie mit allem weiter."
+                              : "this file is one copy too many and sends nothing; a new "
+                                "invitation lets it go on with everything");
+    return told;
+}
+
 std::string received_sentence(const Overview& overview) {
     if (overview.unreceived_since)
         return "all received up to " + minute(*overview.unreceived_since);
@@ -304,6 +336,7 @@ int show(const ShowOptions& options) {
     const std::vector<Conflict> open = conflicts_of(store, id);
     const std::vector<Child> children = children_of(store, *record);
     const std::vector<NextState> next = store.next_states(id);
+    const auto why = turned_down(*record);
     Reader reader(store);
 
     if (options.format == Format::json || options.format == Format::ndjson) {
@@ -323,6 +356,7 @@ int show(const ShowOptions& options) {
                   << ",\"sync\":" << json_string(name_of(status.state))
                   << ",\"reasons\":" << array_of(reasons) << ",\"waits_for\":" << array_of(waits)
                   << ",\"fields\":" << fields_json(*record)
+                  << (why ? ",\"turned_down\":" + to_json(*why, language()) : "")
                   << ",\"conflicts\":" << array_of(conflicted) << ",\"next\":" << array_of(ways)
                   << ",\"children\":" << array_of(below) << "}\n";
         return kDone;
@@ -345,7 +379,9 @@ int show(const ShowOptions& options) {
                 add_row(field.name, plain(field, found->second));
                 continue;
             }
-            std::string value = reader.shown(field, found->second);
+            std::string value = why && field.name == "verdict_sentence"
+                                    ? sentence(*why, language())
+                                    : reader.shown(field, found->second);
             if (field.type.shape == Shape::reference)
                 for (const Item& item : found->second)
                     value += (value.empty() ? "" : "  ") + plain(field.type, item.value);
@@ -428,16 +464,30 @@ int status(const StatusOptions& options) {
         add_row("conflicts", std::to_string(o.conflicts));
         add_row("departed", std::to_string(o.departed));
         for (const std::string& scope : o.incomplete) add_row("incomplete", scope);
+        for (const std::string& told : told_of_copies(o)) add_row("note", told);
         for (const LoggedOut& user : o.logged_out)
             add_row("logged_out", "unsent work of " + user.rep + ": " + waiting_of(user));
-        if (!people)
+        if (!people) {
             for (const HeldBundle& bundle : held)
                 for (const Refusal& reason : bundle.reasons)
                     add_row("reason", bundle.records.front().id.text() + " " + sentence_of(reason));
+            for (const TurnedDown& request : o.turned_down)
+                add_row("turned_down",
+                        request.subject.id.text() + " " + sentence(request.why, language()));
+        }
     }
     if (!people) return kDone;
     for (const SyncState state : {SyncState::refused, SyncState::review, SyncState::waits})
         print_held(std::cout, held, state);
+    if (!o.turned_down.empty())
+        std::cout << '\n'
+                  << (language() == Language::german ? "nicht bewilligte Statuswechsel:"
+                                                     : "changes of state that were turned down:")
+                  << '\n';
+    for (const TurnedDown& request : o.turned_down)
+        std::cout << "  " << request.subject.kind->name << ' ' << request.subject.id.text() << "  "
+                  << fitted(request.subject.title, 40) << " -> " << request.to << "\n    "
+                  << sentence(request.why, language()) << '\n';
     if (o.conflicts > 0)
         std::cout << "\n`rapport conflicts " << options.file
                   << "` shows all values of the conflicts\n";

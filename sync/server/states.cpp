@@ -349,8 +349,12 @@ std::vector<std::pair<const Field*, Content>> parse(const Round& round, const St
 }
 
 StateDecision turned_down(Refusal why) {
-    return {StateVerdict::refused, std::move(why.code), std::move(why.sentence),
-            std::move(why.parameters), nullptr};
+    return {StateVerdict::refused,
+            std::move(why.code),
+            std::move(why.sentence),
+            std::move(why.parameters),
+            nullptr,
+            std::move(why.field)};
 }
 
 StateDecision judge_and_apply(Round& round, Changeset& changes, const Device& device,
@@ -397,6 +401,16 @@ StateDecision judge_and_apply(Round& round, Changeset& changes, const Device& de
     follow_up(round, changes, subject, from, to);
     if (is_a(subject, "customer") && to == "merged") join_customers(round, changes, subject);
     return decision;
+}
+
+/// One a line, for the device to fill its own sentence with.
+std::string lines_of(const std::vector<std::string>& parameters) {
+    std::string lines;
+    for (const std::string& parameter : parameters) {
+        if (&parameter != &parameters.front()) lines += '\n';
+        for (const char c : parameter) lines += c == '\n' ? ' ' : c;
+    }
+    return lines;
 }
 
 std::string_view name_of(StateVerdict verdict) {
@@ -482,6 +496,9 @@ void decide(Round& round, Changeset& changes, const Device& device, StoredRecord
     if (!decision.code.empty()) changes.write(request, "verdict_code", decision.code, stamp);
     if (!decision.sentence.empty())
         changes.write(request, "verdict_sentence", decision.sentence, stamp);
+    if (!decision.field.empty()) changes.write(request, "verdict_field", decision.field, stamp);
+    if (std::string lines = lines_of(decision.parameters); !lines.empty())
+        changes.write(request, "verdict_parameters", std::move(lines), stamp);
     changes.write(request, "verdict_at", round.now.packed(), stamp);
 }
 

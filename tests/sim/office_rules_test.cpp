@@ -86,6 +86,14 @@ TEST_CASE("a workflow the office writes replaces the built-in one, on the server
     REQUIRE(quality.store->query(query).records.size() == 1);
     CHECK(quality.store->query(query).records[0].value("verdict_code") ==
           Value("lab_report_missing"));
+    // Under the table's code, in the words of the guard.
+    const auto told = quality.store->overview().turned_down;
+    REQUIRE(told.size() == 1);
+    CHECK(told[0].subject.id == leak);
+    CHECK(told[0].to == "answered");
+    CHECK(told[0].why.code == "lab_report_missing");
+    CHECK(sentence(told[0].why, Language::german) ==
+          "Bitte zuerst eine Notiz anlegen, die die Rückfrage beantwortet.");
 
     Note report;
     report.subject_id = AnyId(leak);
@@ -94,6 +102,7 @@ TEST_CASE("a workflow the office writes replaces the built-in one, on the server
     expect(quality.store->request_state(leak, "answered", "", {{"decision", "goodwill"}}));
     world.settle();
     CHECK(state_of(phone, leak) == "answered");
+    CHECK(quality.store->overview().turned_down.empty());
     for (const std::string& difference : world.differences()) FAIL_CHECK(difference);
 }
 

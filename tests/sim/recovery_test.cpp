@@ -82,6 +82,9 @@ TEST_CASE("what was acknowledged after the backup comes back from the devices th
         CHECK(device->read(old).description.text() == "vom Tablet ersetzt");
         CHECK(device->store->check().empty());
         CHECK(device->writer < 1010);  // nobody forked
+        CHECK(device->store->overview().recovered_at);
+        CHECK_FALSE(device->store->overview().recovering);
+        CHECK_FALSE(device->store->overview().forked_at);
     }
     CHECK(count(world, kind_of<Complaint>()) == 2);
     CHECK(count(world, kind_of<StateRequest>()) == 1);
@@ -398,6 +401,10 @@ TEST_CASE("a device file restored from its backup goes on under a new name") {
     const Id<Complaint> next = phone.capture(a_complaint(dairy, "nach dem Zurückspielen"));
     world.settle();
     CHECK(phone.writer != before);
+    CHECK(phone.store->overview().forked_at);
+    CHECK_FALSE(tablet.store->overview().forked_at);
+    CHECK_FALSE(phone.store->overview().recovered_at);
+    CHECK_FALSE(phone.store->overview().recovering);
     CHECK(world.storage().begin_read()->device(phone.writer)->parent == before);
     CHECK(phone.store->overview().queued == 0);
     CHECK(phone.read(dairy).remarks.siblings == std::vector<std::string>{"ungesendet"});
@@ -481,6 +488,8 @@ TEST_CASE("a third file of one credential is turned away, and listed") {
         step =
             third.take(world.engine().sync({third.writer, third.session->next_request()}).archive);
     CHECK(step.declined);
+    CHECK(third.store->overview().declined);
+    CHECK_FALSE(second.store->overview().declined);
     CHECK(third.store->status(leak).state == SyncState::queued);
     CHECK(notes(world) == std::vector<std::string>{"third_file"});
 }
@@ -783,8 +792,13 @@ TEST_CASE("a device that was turned away or revoked goes on under a new invitati
         transaction->save(row);
         transaction->commit();
     }
-    // What it hands in is judged; the reply is lost.
+    // What it hands in is judged.
     CHECK(world.engine().sync({before, phone.session->next_request()}).error_code.empty());
+    SUBCASE("the reply is lost") {}
+    SUBCASE("the reply arrives") {
+        phone.take(world.engine().sync({before, phone.session->next_request()}).archive);
+        CHECK(phone.store->overview().revoked);
+    }
     Replica replica(*phone.store);
     const std::string secret = replica.new_enrolment_secret();
     CHECK(secret == replica.new_enrolment_secret());
@@ -797,7 +811,9 @@ TEST_CASE("a device that was turned away or revoked goes on under a new invitati
     CHECK_THROWS_AS(replica.enrol(stranger), Error);
     replica.enrol(identity);
     CHECK(secret != replica.new_enrolment_secret());
+    CHECK_FALSE(phone.store->overview().revoked);
     world.settle();
+    CHECK_FALSE(phone.store->overview().recovered_at);  // it was given back what nobody had lost
     CHECK(tablet.read(leak).verbatim == "Deckel undicht");
     CHECK(tablet.read(dairy).remarks.siblings == std::vector<std::string>{"ungesendet"});
     CHECK(count(world, kind_of<Complaint>()) == 1);

@@ -155,6 +155,40 @@ TEST_CASE("a bundle that is refused blocks nobody and goes after it was repaired
     check_converged(world);
 }
 
+TEST_CASE("a change of state that was turned down says why in the language of the rep") {
+    World world;
+    Device& phone = world.device("R17", Role::rep, {"territory/DE-50"});
+    Device& quality = world.device("Q1", Role::qm, {"territory/*"});
+    const Id<Complaint> leak = phone.capture(a_complaint(world.customer(phone)));
+    world.settle();
+    expect(phone.store->request_state(leak, "withdrawn", "zurückgenommen", {}));
+    expect(quality.store->request_state(leak, "acknowledged", "", {{"due_at", "morgen"}}));
+    world.cut(phone);
+    world.settle();
+    auto told = quality.store->overview().turned_down;
+    REQUIRE(told.size() == 1);
+    CHECK(told[0].why.field == "due_at");
+    CHECK(sentence(told[0].why, Language::english).find("`due_at`") == 0);
+    CHECK(sentence(told[0].why, Language::german).find("`due_at`") == 0);
+    CHECK(sentence(told[0].why, Language::german) != sentence(told[0].why, Language::english));
+
+    expect(quality.store->request_state(leak, "acknowledged", "", {}));
+    world.settle();
+    CHECK(quality.store->overview().turned_down.empty());  // the later one was granted
+    world.heal_and_settle();
+    told = phone.store->overview().turned_down;
+    REQUIRE(told.size() == 1);
+    CHECK(told[0].subject.title == "Deckel undicht");
+    CHECK(told[0].to == "withdrawn");
+    CHECK(sentence(told[0].why, Language::german) ==
+          "Der Status ist inzwischen `acknowledged` (Version 2, nicht 1).");
+    CHECK(sentence(told[0].why, Language::english) == told[0].why.sentence);
+    // What is of no use any more is not told for ever.
+    world.pass(31LL * 24 * 3600 * 1000);
+    CHECK(phone.store->overview().turned_down.empty());
+    check_converged(world);
+}
+
 TEST_CASE("quality acknowledges and answers, and the rep sees it") {
     World world;
     auto [phone, tablet] = world.pair("territory/DE-50");

@@ -36,4 +36,9 @@ std::optional<Language> language_named(std::string_view name);
 /// does not know, because the server is newer, is told in the English sentence it came with.
 std::string sentence(const Refusal& refusal, Language language);
 
+struct Record;
+/// Why a state request was turned down, for `sentence`; nullopt while it is not, and for other
+/// records.
+std::optional<Refusal> turned_down(const Record& state_request);
+
 }  // namespace rapport

@@ -19,7 +19,7 @@ namespace rapport {
 struct SearchRequest {
     std::string text = {};
     std::vector<const Kind*> kinds = {};  ///< empty = all
-    RecordId customer = {};               ///< nil = all; else the customer and what refers to it
+    RecordId customer = {};               ///< nil = all; else the customer and what hangs on it
     std::size_t limit = 20;               ///< 1 .. 1,000
     std::size_t offset = 0;               ///< hits to leave out, for the pages after the first
 };

@@ -98,6 +98,15 @@ struct LoggedOut {
     std::optional<Instant> unreceived_since;  ///< capture time of the earliest unsent one
 };
 
+/// A change of state that was asked for and that the centre turned down.
+struct TurnedDown {
+    RecordId request;
+    TitledRecord subject;
+    std::string to;
+    Instant at;
+    Refusal why;
+};
+
 /// How the file stands as a whole. Derived when asked, never stored.
 struct Overview {
     std::size_t drafts = 0, queued = 0, sent = 0, refused = 0, review = 0,
@@ -118,6 +127,17 @@ struct Overview {
     std::size_t differing = 0;            ///< still wrong then, because of unsent work on them
     std::string file_id;                  ///< 16 hex digits
     std::vector<LoggedOut> logged_out;    ///< in the order they left
+    /// When this file went on as a device of its own, because it or another one was a copy.
+    std::optional<Instant> forked_at;
+    /// When the server was found to have been restored from a backup; it is given back what it
+    /// lacks.
+    std::optional<Instant> recovered_at;
+    bool recovering = false;  ///< one of the two is under way
+    bool revoked = false;     ///< it may hand in what is unsent and receives nothing
+    bool declined = false;    ///< one copy too many: it sends nothing until it is enrolled anew
+    /// This user's of the last 30 days, the newest first: of each record the last one asked for, if
+    /// it was turned down and the record has not become that by now.
+    std::vector<TurnedDown> turned_down;
 };
 
 /// A record that left this device's scopes: gone from lists and searches, but who worked on it can
@@ -255,8 +275,8 @@ public:
                                   const std::string& text);
     /// Checks a draft as a whole and queues it. Errors: not_found.
     Captured submit(const RecordId& any_record_of_the_draft);
-    /// Removes a draft. Errors: not_found; conflict if the record is no longer a draft.
-    void discard(const RecordId& any_record_of_the_draft);
+    /// Removes a draft, else the last refused work on it, for good. Errors: not_found, conflict.
+    void discard(const RecordId& any_record);
     /// Asks the server for a change of state of `subject`; the answer arrives on the returned
     /// StateRequest.
     Captured request_state(const RecordId& subject, const std::string& to,

@@ -30,7 +30,7 @@ struct Note : Common {
     WriteOnce<Text<8000>, Personal> text;
     WriteOnce<Instant> at;
     WriteOnce<Text<80, Format::line>> author;
-    WriteOnce<Visibility> visibility;
+    WriteOnce<Visibility> visibility;  ///< for whom its author means it; hides it from nobody
 
     template <class Archive>
     void serialize(Archive& a) {

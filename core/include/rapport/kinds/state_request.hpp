@@ -34,8 +34,10 @@ struct StateRequest : Common {
         fields;  ///< owned fields to set with it, by name, as a command line writes them
     Owned<RequestVerdict> verdict;
     Owned<FreeCode> verdict_code;
-    Owned<Text<4000>> verdict_sentence;
+    Owned<Text<4000>> verdict_sentence;  ///< English
     Owned<Instant> verdict_at;
+    Owned<Text<80, Format::line>> verdict_field;
+    Owned<Text<4000>> verdict_parameters;  ///< one a line
 
     template <class Archive>
     void serialize(Archive& a) {
@@ -50,6 +52,8 @@ struct StateRequest : Common {
         a(field(22, "verdict_code", verdict_code));
         a(field(23, "verdict_sentence", verdict_sentence));
         a(field(24, "verdict_at", verdict_at));
+        a(field(25, "verdict_field", verdict_field));
+        a(field(26, "verdict_parameters", verdict_parameters));
     }
 };
 
