@@ -118,22 +118,45 @@ void save_pending(sqlite::Database& db, const PendingChange& change, const Row& 
         .run();
 }
 
+namespace {
+
+// The `writes` of a stored change as they stand, without the values that its row holds.
+struct StoredWrites {
+    std::vector<std::uint64_t> in_row;
+    std::vector<Write> writes;
+
+    explicit StoredWrites(std::string_view bytes) {
+        WireReader r(bytes);
+        for (std::size_t n = r.count(); n > 0; --n) in_row.push_back(r.varint());
+        writes = decode_writes(r.bytes(r.remaining()));
+    }
+    std::string encode() const {
+        WireWriter w;
+        w.varint(in_row.size());
+        for (const std::uint64_t field : in_row) w.varint(field);
+        w.bytes(encode_writes(writes));
+        return w.take();
+    }
+};
+
+}  // namespace
+
 std::string without_erasable(std::string_view writes, const Kind& kind) {
     const auto goes = [&](std::uint64_t number) {
         const Field* field = kind.field(static_cast<std::uint16_t>(number));
         return field && erasable(*field);
     };
-    WireReader r(writes);
-    std::vector<std::uint64_t> in_row;
-    for (std::size_t n = r.count(); n > 0; --n) in_row.push_back(r.varint());
-    std::vector<Write> kept = decode_writes(r.bytes(r.remaining()));
-    std::erase_if(in_row, goes);
-    std::erase_if(kept, [&](const Write& write) { return goes(write.field); });
-    WireWriter w;
-    w.varint(in_row.size());
-    for (const std::uint64_t field : in_row) w.varint(field);
-    w.bytes(encode_writes(kept));
-    return w.take();
+    StoredWrites kept(writes);
+    std::erase_if(kept.in_row, goes);
+    std::erase_if(kept.writes, [&](const Write& write) { return goes(write.field); });
+    return kept.encode();
+}
+
+std::string restamped(std::string_view writes, const std::function<Stamp(Stamp)>& to) {
+    StoredWrites stored(writes);
+    for (Write& write : stored.writes)
+        for (Added& add : write.adds) add.stamp = to(add.stamp);
+    return stored.encode();
 }
 
 FieldState overlay(const Row& row, const std::vector<PendingChange>& pending, std::uint16_t field,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -18,6 +19,15 @@ enum class BundleState : std::int64_t {
     refused = 3,  ///< parked with reasons; an edit queues it again
     review = 4,   ///< a person at the centre decides; keeps its counter for the verdict to come
 };
+
+/// Has the server taken nothing of such a bundle, so that its stamps are not final? `verdict` is
+/// the one received and not yet at a checkpoint, 0 for none.
+inline bool is_unsettled(BundleState state, std::int64_t verdict) {
+    if (state == BundleState::frozen)
+        return verdict == static_cast<std::int64_t>(Verdict::refused) ||
+               verdict == static_cast<std::int64_t>(Verdict::later);
+    return state != BundleState::review;
+}
 
 /// What one bundle does to one record. While the value of a write is what the row shows, only the
 /// row holds it; here, in memory, every value is filled in.
@@ -43,6 +53,8 @@ void save_pending(sqlite::Database& db, const PendingChange& change, const Row& 
 
 /// The `writes` of a stored change, without those of fields an erasure order takes.
 std::string without_erasable(std::string_view writes, const Kind& kind);
+/// The same with each stamp replaced by what `to` makes of it.
+std::string restamped(std::string_view writes, const std::function<Stamp(Stamp)>& to);
 
 /// A field's confirmed state with pending writes over it, in order; their dots are (kUnsentWriter,
 /// bundle).

@@ -17,6 +17,7 @@
 #include "store/recovery.hpp"
 #include "store/schema.hpp"
 #include "store/server_time.hpp"
+#include "store/users.hpp"
 
 namespace rapport {
 namespace {
@@ -278,7 +279,13 @@ std::string Replica::enrolment_secret() {
 
 void Replica::enrol(const Identity& identity, std::optional<std::int64_t> server_time_ms) {
     Store::Core::Writing writing(store_.core());
-    const auto present = stored_identity(writing.db);
+    auto present = stored_identity(writing.db);
+    // Who is given a new invitation goes on with what waits for them here.
+    if (!present && !writing.db.prepare("SELECT 1 FROM bundle LIMIT 1").step())
+        if (const auto user = parked_user(writing.db, identity)) {
+            bring_back(writing, *user);
+            present = stored_identity(writing.db);
+        }
     if (present && (present->tenant != identity.tenant || present->rep != identity.rep))
         throw Error(ErrorCode::conflict, "the file is another user's");
     if (present && present->writer != identity.writer) {

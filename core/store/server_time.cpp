@@ -2,12 +2,15 @@
 #include "store/server_time.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <map>
-#include <vector>
+#include <set>
+#include <utility>
 
 #include "model/planted.hpp"
 #include "store/pending.hpp"
 #include "store/schema.hpp"
+#include "store/users.hpp"
 
 namespace rapport {
 namespace {
@@ -16,19 +19,29 @@ constexpr std::int64_t kWaitMsMax = 30'000;
 constexpr std::int64_t kNoticedMs = 250;   // a smaller error is not worth a write
 constexpr std::int64_t kShiftedMs = 2000;  // nor this one the rewriting of what waits to be sent
 
-// Moves the stamps above `since` of what was never sent. Returns the newest of them.
+// Moves the stamps above `since` of what the server has not taken, also of users who have logged
+// out. Returns the newest of them.
 class Shift {
 public:
     Shift(Store::Core::Writing& writing, Stamp since) : writing_(writing), since_(since) {}
 
     Stamp run(std::int64_t error_ms, std::int64_t now_ms) {
-        std::vector<RecordId> records;
+        std::set<RecordId> records;
         auto select = writing_.db.prepare(
-            "SELECT DISTINCT c.record FROM bundle b JOIN change c ON c.bundle = b.id "
-            "WHERE b.state IN (0, 1)");
-        while (select.step()) records.push_back(select.id(0));
+            "SELECT b.id, b.state, b.verdict, c.record FROM bundle b JOIN change c ON c.bundle = "
+            "b.id");
+        while (select.step())
+            if (is_unsettled(static_cast<BundleState>(select.integer(1)), select.integer(2))) {
+                unsettled_.insert(select.integer(0));
+                records.insert(select.id(3));
+            }
         select.reset();
-        for (const RecordId& id : records) each(id, [&](Added& add) { moved_[add.stamp]; });
+        const auto note = [&](Stamp stamp) {
+            if (stamp > since_) moved_[stamp];
+            return stamp;
+        };
+        for (const RecordId& id : records) each(id, note);
+        restamp_parked(writing_.db, note);
         Stamp last = since_;
         bool any = false;
         for (auto& [taken, to] : moved_) {
@@ -37,45 +50,32 @@ public:
             any |= to != taken;
         }
         if (!any) return last;
-        for (const RecordId& id : records)
-            each(id, [&](Added& add) { add.stamp = moved_.at(add.stamp); });
+        const auto move = [&](Stamp stamp) { return stamp > since_ ? moved_.at(stamp) : stamp; };
+        for (const RecordId& id : records) each(id, move);
+        restamp_parked(writing_.db, move);
         return last;
     }
 
 private:
-    template <class Work>
-    void each(const RecordId& id, const Work& work) {
+    void each(const RecordId& id, const std::function<Stamp(Stamp)>& to) {
         auto loaded = load(writing_.db, id);
         if (!loaded) return;
         bool met = false;
         for (PendingChange& change : loaded->pending) {
-            if (!never_sent(change)) continue;
+            if (!unsettled_.contains(change.bundle)) continue;
             for (Write& write : change.writes)
-                for (Added& add : write.adds)
-                    if (add.stamp > since_) {
-                        const Stamp before = add.stamp;
-                        work(add);
-                        met |= add.stamp != before;
-                    }
+                for (Added& add : write.adds) {
+                    const Stamp before = std::exchange(add.stamp, to(add.stamp));
+                    met |= add.stamp != before;
+                }
         }
         if (met) save_with_pending(writing_.db, loaded->row, loaded->pending);
-    }
-
-    // What the server has heard under one stamp keeps it, also when it is sent again.
-    bool never_sent(const PendingChange& change) {
-        if (change.state != BundleState::draft && change.state != BundleState::queued) return false;
-        const auto [at, is_new] = never_sent_.try_emplace(change.bundle);
-        if (is_new) {
-            const auto bundle = load_bundle(writing_.db, change.bundle);
-            at->second = bundle && bundle->former.empty();
-        }
-        return at->second;
     }
 
     Store::Core::Writing& writing_;
     const Stamp since_;
     std::map<Stamp, Stamp> moved_;
-    std::map<std::int64_t, bool> never_sent_;  // by bundle
+    std::set<std::int64_t> unsettled_;  // bundles
 };
 
 }  // namespace

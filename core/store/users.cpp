@@ -294,6 +294,21 @@ void Store::log_out() {
     core_->scrub();  // a reader may be in the way: then the log keeps old pages until it is reused
 }
 
+void bring_back(Store::Core::Writing& writing, std::int64_t user) {
+    sqlite::Database& db = writing.db;
+    Parking(db, user).bring_back();
+    index_kinds_with_rows(db);
+    db.prepare("DELETE FROM user WHERE id=?").bind(1, user).run();
+    // What the server had confirmed has gone: it comes down again, and what does not come is gone
+    // there as well.
+    set_meta(db, "anew", std::int64_t{1});
+    set_meta(db, "renewal", kMarking);
+    for (const Kind* kind : all_kinds()) {
+        auto rows = db.prepare("SELECT id FROM " + identifier(kind->name));
+        while (rows.step()) writing.changed(*kind, rows.id(0));
+    }
+}
+
 void Store::log_in(const std::string& rep) {
     Core::Writing writing(*core_);
     sqlite::Database& db = writing.db;
@@ -306,18 +321,50 @@ void Store::log_in(const std::string& rep) {
     if (db.prepare("SELECT 1 FROM bundle LIMIT 1").step())
         throw Error(ErrorCode::conflict,
                     "something was captured while nobody was logged in; enrol, or discard it");
-    Parking(db, user).bring_back();
-    index_kinds_with_rows(db);
-    db.prepare("DELETE FROM user WHERE id=?").bind(1, user).run();
-    // What the server had confirmed has gone: it comes down again, and what does not come is gone
-    // there as well.
-    set_meta(db, "anew", std::int64_t{1});
-    set_meta(db, "renewal", kMarking);
-    for (const Kind* kind : all_kinds()) {
-        auto rows = db.prepare("SELECT id FROM " + identifier(kind->name));
-        while (rows.step()) writing.changed(*kind, rows.id(0));
-    }
+    bring_back(writing, user);
     writing.commit();
+}
+
+std::optional<std::int64_t> parked_user(sqlite::Database& db, const Identity& identity) {
+    auto select = db.prepare(
+        "SELECT id FROM user WHERE server=? AND tenant=? AND rep=? ORDER BY id DESC LIMIT 1");
+    select.bind_all(identity.server, identity.tenant, identity.rep);
+    return select.step() ? std::optional(select.integer(0)) : std::nullopt;
+}
+
+void restamp_parked(sqlite::Database& db, const std::function<Stamp(Stamp)>& to) {
+    struct Parked {
+        std::int64_t seq, user;
+        ParkedRow row;
+    };
+    const auto integer = [](ParkedRow& row, const char* column) {
+        const sqlite::RawValue* value = row.cell(column);
+        return value ? value->integer : 0;
+    };
+    std::set<std::pair<std::int64_t, std::int64_t>> taken;  // user and bundle
+    std::vector<Parked> changes;
+    auto select = db.prepare(
+        "SELECT seq, user, name, body FROM parked WHERE name IN ('bundle', 'change') ORDER BY seq");
+    while (select.step()) {
+        Parked p{select.integer(0), select.integer(1), ParkedRow::decode(select.blob(3))};
+        if (select.text(2) == "change")
+            changes.push_back(std::move(p));
+        else if (!is_unsettled(static_cast<BundleState>(integer(p.row, "state")),
+                               integer(p.row, "verdict")))
+            taken.emplace(p.user, integer(p.row, "id"));
+    }
+    select.reset();
+    for (Parked& p : changes) {
+        sqlite::RawValue* writes = p.row.cell("writes");
+        if (!writes || taken.contains({p.user, integer(p.row, "bundle")})) continue;
+        std::string moved = restamped(writes->bytes, to);
+        if (moved == writes->bytes) continue;
+        writes->bytes = std::move(moved);
+        db.prepare("UPDATE parked SET body=? WHERE seq=?")
+            .bind_blob(1, p.row.encode())
+            .bind(2, p.seq)
+            .run();
+    }
 }
 
 void erase_parked(sqlite::Database& db, const Identity& of, const std::set<RecordId>& subjects) {

@@ -171,6 +171,39 @@ TEST_CASE("what was captured before enrolment gets the server's time, in its ord
     CHECK(world.now_ms() - shown.at.time_since_epoch().count() > 2 * kYearMs);
 }
 
+TEST_CASE("what was refused under a wrong clock is repaired under the right one") {
+    Pair world;
+    Device& south = world.device("R23", Role::rep, {"territory/DE-40"});
+    Customer known;
+    known.name = "Käserei Süd";
+    known.external_ids = {ExternalId{"erp", "4711"}};
+    south.capture(known);
+    world.settle();
+    for (const std::int64_t skew : {10 * kYearMs, -10 * kYearMs}) {
+        world.phone.environment.start_machine();
+        world.phone.environment.skew_ms = skew;
+        Customer twin;
+        twin.name = skew > 0 ? "Voraus" : "Zurück";
+        twin.external_ids = {ExternalId{"erp", "4711"}};
+        const Id<Customer> refused = world.phone.capture(twin);
+        world.settle();
+        REQUIRE(world.phone.store->status(refused).state == SyncState::refused);
+        for (const Stamp stamp : world.unsent_stamps(world.phone, refused))
+            CHECK(std::abs(world.ahead_ms(stamp)) < kMinuteMs);
+        const std::string other = skew > 0 ? "1" : "2";
+        REQUIRE(world.phone.edit(refused)
+                    .set(&Customer::external_ids, AddWins<ExternalId>{ExternalId{"erp", other}})
+                    .save());
+        world.settle();
+        REQUIRE(world.tablet.read(refused).name == *twin.name);
+        // Who writes after it is heard after it.
+        REQUIRE(world.tablet.edit(refused).set(&Customer::name, "Danach").save());
+        world.settle();
+        CHECK(world.phone.read(refused).name == "Danach");
+    }
+    world.converged();
+}
+
 TEST_CASE("no capture number is given twice after the clock was set back") {
     Pair world;
     world.phone.environment.start_machine();

@@ -5,8 +5,11 @@
 #include <fstream>
 #include <iterator>
 
+#include "model/clock.hpp"
 #include "rapport/doctor.hpp"
 #include "sim/world.hpp"
+#include "store/core.hpp"
+#include "store/pending.hpp"
 #include "store/replica.hpp"
 
 using namespace rapport;
@@ -43,18 +46,19 @@ struct Branch {
         tablet.session = std::make_unique<Session>(*tablet.store);
         tablet.session->begin();
     }
-    void enrol_second() {
+    void enrol_second() { enrol("R23", 77, "territory/DE-40"); }
+    void enrol(const std::string& rep, std::uint64_t writer, const std::string& scope) {
         server::Device row;
         row.tenant = "default";
-        row.writer = 77;
-        row.rep = "R23";
-        row.scopes = {"territory/DE-40"};
-        row.credential_hash = "hash-77";
+        row.writer = writer;
+        row.rep = rep;
+        row.scopes = {scope};
+        row.credential_hash = "hash-" + std::to_string(writer);
         auto transaction = world.storage().begin_write();
         transaction->save(row);
         transaction->commit();
         Replica(*tablet.store)
-            .enrol({"memory:", "default", "R23", Role::rep, row.scopes, row.writer, "secret"});
+            .enrol({"memory:", "default", rep, Role::rep, row.scopes, row.writer, "secret"});
         tablet.writer = row.writer;
         tablet.session = std::make_unique<Session>(*tablet.store);
         tablet.session->begin();
@@ -174,6 +178,59 @@ TEST_CASE("what left the user's territory while another was logged in is not sho
     branch.log_in_first();
     branch.world.settle();
     CHECK(branch.tablet.store->find(branch.quiet));
+    CHECK(branch.world.differences().empty());
+}
+
+TEST_CASE("what is parked gets the server's time that is learnt under another user") {
+    Branch branch;
+    branch.tablet.environment.start_machine();
+    branch.tablet.environment.skew_ms = 3'600'000 * 24 * 365LL;
+    REQUIRE(
+        branch.tablet.store->edit(branch.customer).set(&Customer::phone, "+492461123456").save());
+    branch.log_out();
+    branch.enrol_second();
+    branch.world.customer(branch.tablet, "Brauerei Birkhuhn");
+    branch.world.settle();
+    branch.log_out();
+    branch.log_in_first();
+    {
+        Store::Core::Reading reading(branch.tablet.store->core());
+        const auto loaded = load(reading.db, branch.customer);
+        REQUIRE(loaded->pending.size() == 1);
+        for (const Write& write : loaded->pending[0].writes)
+            for (const Added& add : write.adds)
+                CHECK(HybridClock::wall_ms(add.stamp) <= branch.world.now_ms());
+    }
+    branch.world.settle();
+    REQUIRE(
+        branch.phone.store->edit(branch.customer).set(&Customer::phone, "+492461999999").save());
+    branch.world.settle();
+    CHECK(branch.tablet.read(branch.customer).phone == Phone("+492461999999"));
+    CHECK(branch.world.differences().empty());
+}
+
+TEST_CASE("who comes back with a new invitation goes on with what waits for them") {
+    Branch branch;
+    Store& store = *branch.tablet.store;
+    const auto visit = branch.visit(branch.customer, "Deckel undicht");
+    REQUIRE(store.edit(branch.customer).set(&Customer::phone, "+492461123456").save());
+    SUBCASE("sent or not") {}
+    SUBCASE("it had arrived, and the reply was lost") {
+        REQUIRE(branch.world.engine()
+                    .sync({branch.first, branch.tablet.session->next_request()})
+                    .error_code.empty());
+    }
+    branch.log_out();
+    branch.enrol("R17", 88, "territory/DE-50");
+    CHECK(store.overview().logged_out.empty());
+    CHECK(store.read(visit)->summary.text() == "Deckel undicht");
+    branch.world.settle();
+    CHECK(branch.author_of(visit) == "R17");
+    CHECK(branch.phone.read(visit).summary.siblings.size() == 1);
+    CHECK(branch.phone.read(branch.customer).phone == Phone("+492461123456"));
+    CHECK(branch.tablet.read(branch.quiet).name == "Kelterei Kranich");
+    CHECK(store.overview().queued == 0);
+    CHECK(store.check().empty());
     CHECK(branch.world.differences().empty());
 }
 
