@@ -238,6 +238,25 @@ rapport_code rapport_store_status(rapport_store* store, rapport_buffer* result,
     });
 }
 
+// ---- users of one device
+
+rapport_code rapport_log_out(rapport_store* store, rapport_error** error) {
+    return guarded(error, [&] {
+        rapport_store& handle = given(store);
+        const std::lock_guard<std::mutex> one_at_a_time(handle.syncing);
+        handle.store.log_out();
+    });
+}
+
+rapport_code rapport_log_in(rapport_store* store, const char* rep, size_t rep_size,
+                            rapport_error** error) {
+    return guarded(error, [&] {
+        rapport_store& handle = given(store);
+        const std::lock_guard<std::mutex> one_at_a_time(handle.syncing);
+        handle.store.log_in(std::string(text(rep, rep_size)));
+    });
+}
+
 // ---- sync
 
 rapport_code rapport_store_enrol(rapport_store* store, const char* server, size_t server_size,

@@ -251,6 +251,28 @@ int main(void) {
     CHECK(HOLDS(result, "\"number\":\"C-") && HOLDS(result, "\"sync\":\"confirmed\""));
     rapport_buffer_free(&result);
 
+    /* ---- another user of the device sees nothing of this one */
+    snprintf(edited, sizeof edited, "[{\"id\":\"%s\",\"fields\":{\"lot\":\"4711\"}}]", complaint);
+    CHECK_DONE(rapport_store_edit(store, edited, strlen(edited), &result, &error));
+    rapport_buffer_free(&result);
+    CHECK_DONE(rapport_log_out(store, &error));
+    CHECK(rapport_log_out(store, NULL) == RAPPORT_ERROR_NOT_ENROLLED);
+    CHECK(rapport_store_get(store, complaint, 36, &result, NULL) == RAPPORT_ERROR_NOT_FOUND);
+    CHECK_DONE(rapport_store_status(store, &result, &error));
+    CHECK(HOLDS(result, "\"enrolled\":false") &&
+          HOLDS(result, "\"logged_out\":[{\"rep\":\"R17\"") && HOLDS(result, "\"unsent\":1"));
+    rapport_buffer_free(&result);
+    CHECK(rapport_log_in(store, "R18", 3, NULL) == RAPPORT_ERROR_NOT_FOUND);
+    CHECK(rapport_log_in(NULL, "R17", 3, NULL) == RAPPORT_ERROR_INVALID_ARGUMENT);
+    CHECK_DONE(rapport_log_in(store, "R17", 3, &error));
+    CHECK(rapport_log_in(store, "R17", 3, NULL) == RAPPORT_ERROR_CONFLICT);
+    CHECK_DONE(rapport_store_get(store, complaint, 36, &result, &error));
+    CHECK(HOLDS(result, "undicht") && HOLDS(result, "\"sync\":\"queued\""));
+    rapport_buffer_free(&result);
+    CHECK_DONE(rapport_store_sync(store, NULL, &result, &error));
+    CHECK(HOLDS(result, "\"end\":\"complete\"") && HOLDS(result, "\"applied\":1"));
+    rapport_buffer_free(&result);
+
     /* ---- one process writes; handles may be freed in any order */
     rapport_store* second = NULL;
     rapport_open_options hasty = {sizeof hasty, NULL, 0, 1, 0, 0};

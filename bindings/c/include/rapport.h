@@ -123,11 +123,28 @@ RAPPORT_API rapport_code rapport_store_query(rapport_store* store, const char* j
                                              rapport_error** error);
 /*
  * How the file stands: who and where it is enrolled, how many bundles are in which state, since
- * when something has not been received, and in "held" each bundle that is refused, in review or
- * waits, with reasons and what it waits for.
+ * when something has not been received, in "held" each bundle that is refused, in review or
+ * waits, with reasons and what it waits for, in "turned_down" the changes of state that were not
+ * granted, in "logged_out" whose work waits, and whether the file was forked, recovered or revoked.
  */
 RAPPORT_API rapport_code rapport_store_status(rapport_store* store, rapport_buffer* result,
                                               rapport_error** error);
+
+/* ---- users of one device */
+
+/*
+ * Ends the session of the user who is enrolled, so that another may enrol or log in. What the
+ * server has goes from the file; unsent work and drafts stay in it, and nobody else sees or sends
+ * them. Waits for a sync that is running. Error not_enrolled.
+ */
+RAPPORT_API rapport_code rapport_log_out(rapport_store* store, rapport_error** error);
+/*
+ * Goes on where this user logged out; the app has made sure that it is them. rapport_store_status
+ * lists who has logged out and what of theirs waits. Errors: not_found; conflict while somebody
+ * else is logged in.
+ */
+RAPPORT_API rapport_code rapport_log_in(rapport_store* store, const char* rep, size_t rep_size,
+                                        rapport_error** error);
 
 /* ---- sync */
 
