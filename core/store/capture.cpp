@@ -119,7 +119,13 @@ private:
             add_defaults(w);
         } else {
             auto loaded = load(db_, edit.id);
-            if (!loaded || loaded->row.status & kRowHidden) return refuse(edit.id, "", "not_found");
+            // Of what has departed only refused work can still be repaired.
+            if (!loaded || (loaded->row.status & kRowHidden &&
+                            std::none_of(loaded->pending.begin(), loaded->pending.end(),
+                                         [](const PendingChange& change) {
+                                             return change.state == BundleState::refused;
+                                         })))
+                return refuse(edit.id, "", "not_found");
             if (edit.kind && edit.kind != loaded->row.kind)
                 return refuse(edit.id, "", "other_kind", {loaded->row.kind->name});
             w.edit.kind = loaded->row.kind;

@@ -16,6 +16,15 @@ std::int64_t draft_of(const Loaded& loaded) {
     return 0;
 }
 
+// The draft, else what was refused last.
+std::int64_t discardable_of(const Loaded& loaded) {
+    std::int64_t bundle = draft_of(loaded);
+    for (auto change = loaded.pending.rbegin(); bundle == 0 && change != loaded.pending.rend();
+         ++change)
+        if (change->state == BundleState::refused) bundle = change->bundle;
+    return bundle;
+}
+
 Loaded draft_record(sqlite::Database& db, const RecordId& id) {
     auto loaded = load(db, id);
     if (!loaded) throw Error(ErrorCode::not_found, "there is no record " + id.text());
@@ -230,12 +239,17 @@ Captured Store::submit(const RecordId& any_record_of_the_draft) {
     return captured;
 }
 
-void Store::discard(const RecordId& any_record_of_the_draft) {
+void Store::discard(const RecordId& any_record) {
     Core::Writing writing(*core_);
-    const std::int64_t bundle = draft_of(draft_record(writing.db, any_record_of_the_draft));
+    const auto asked = load(writing.db, any_record);
+    if (!asked) throw Error(ErrorCode::not_found, "there is no record " + any_record.text());
+    const std::int64_t bundle = discardable_of(*asked);
+    if (bundle == 0)
+        throw Error(ErrorCode::conflict,
+                    "record " + any_record.text() + " is no draft, and nothing of it is refused");
     auto needed = writing.db.prepare("SELECT 1 FROM needs WHERE needed = ?");
     if (needed.bind(1, bundle).step())
-        throw Error(ErrorCode::conflict, "something captured later refers to this draft");
+        throw Error(ErrorCode::conflict, "something captured later needs what this would remove");
     needed.reset();
     const auto records = records_of(writing.db, bundle);
     std::vector<Loaded> loaded;

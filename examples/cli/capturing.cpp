@@ -21,6 +21,10 @@ RecordId new_id() {
 
 Record present_record(const Store& store, const RecordId& id) {
     auto record = store.find(id);
+    // Of what has departed, refused work can still be repaired.
+    for (const HeldBundle& bundle : record ? std::vector<HeldBundle>() : store.held())
+        for (const TitledRecord& held : bundle.records)
+            if (bundle.state == SyncState::refused && held.id == id) return {held.kind, id, {}, {}};
     if (!record) throw Failure(kRefused, "no record in this file has the id " + id.text());
     return std::move(*record);
 }

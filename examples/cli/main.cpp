@@ -121,7 +121,7 @@ public:
         add_id(c, submit_.id);
         c->callback([this] { run_ = [this] { return submit(submit_); }; });
 
-        c = command("discard", "Remove a draft", discard_.file,
+        c = command("discard", "Remove a draft, or what was refused", discard_.file,
                     "  rapport discard r17.rapport 0195f0c2-...");
         add_id(c, discard_.id);
         c->callback([this] { run_ = [this] { return discard(discard_); }; });

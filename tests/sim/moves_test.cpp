@@ -50,6 +50,15 @@ struct Territories : World {
     }
 };
 
+/// The counter of the one bundle that waits for a person.
+std::uint64_t north_bundle(Territories& world) {
+    std::uint64_t counter = 0;
+    world.storage().begin_read()->open_bundles("default", [&](const server::StoredBundle& bundle) {
+        if (bundle.verdict.verdict == Verdict::review) counter = bundle.counter;
+    });
+    return counter;
+}
+
 }  // namespace
 
 TEST_CASE("a customer goes to another territory with what hangs on it, and with nothing else") {
@@ -86,6 +95,80 @@ TEST_CASE("a customer goes to another territory with what hangs on it, and with 
     CHECK_FALSE(south.store->find(task));
     CHECK(world.count(north, kind_of<Complaint>()) == 1);
     CHECK(world.server_state(task).move == 0);
+    world.converged();
+}
+
+TEST_CASE("refused work on a record that departed can be repaired, or dropped, by its author") {
+    Territories world;
+    Device &north = world.north, &south = world.south;
+    Customer known;
+    known.name = "Käserei Süd";
+    known.external_ids = {ExternalId{"erp", "4711"}};
+    south.capture(known);
+    world.settle();
+    expect(north.edit(world.customer)
+               .set(&Customer::external_ids, AddWins<ExternalId>{ExternalId{"erp", "4711"}})
+               .set(&Customer::remarks, "nur hier")
+               .save());
+    const Id<Customer> other = world.World::customer(north, "Molkerei Bleibt");
+    world.settle();
+    REQUIRE(north.store->overview().refused == 1);
+    world.hand_over(world.customer, kSouth);
+    world.settle();
+    REQUIRE_FALSE(north.store->find(world.customer));
+    REQUIRE(north.store->held().size() == 1);  // and it is still told
+    CHECK(north.store->held()[0].records[0].id == world.customer);
+    std::string exported;
+    north.store->export_records(nullptr, true, [&](const std::string& json) { exported += json; });
+    CHECK(exported.find("nur hier") != std::string::npos);
+    CHECK(north.edit(other).set(&Customer::remarks, "bleibt").save());
+
+    SUBCASE("repaired: it was captured after the hand-over now, so a person decides") {
+        expect(north.edit(world.customer)
+                   .set(&Customer::external_ids, AddWins<ExternalId>{ExternalId{"erp", "4712"}})
+                   .save());
+        world.settle();
+        CHECK(north.store->overview().review == 1);
+        CHECK(north.store->held()[0].reasons[0].code == "not_in_scope");
+        REQUIRE(world.engine().accept("default", {north.writer, north_bundle(world)}));
+        world.settle();
+        CHECK(north.store->overview().review == 0);
+        CHECK(south.read(world.customer).remarks.text() == "nur hier");
+    }
+    SUBCASE("dropped") {
+        north.store->discard(world.customer);
+        CHECK(north.store->held().empty());
+        CHECK_THROWS_AS(north.store->discard(world.customer), Error);
+        CHECK_FALSE(north.edit(world.customer).set(&Customer::remarks, "zu spät").save());
+        world.settle();
+        CHECK(south.read(world.customer).remarks.text().empty());
+    }
+    CHECK_FALSE(north.store->find(world.customer));
+    world.converged();
+}
+
+TEST_CASE("refused work that something else needs is not dropped") {
+    Territories world;
+    Device& north = world.north;
+    Customer known;
+    known.name = "Käserei Süd";
+    known.external_ids = {ExternalId{"erp", "4711"}};
+    world.south.capture(known);
+    world.settle();
+    known.name = "Käserei Nord";
+    const Id<Customer> twin = north.capture(known);
+    world.settle();
+    REQUIRE(north.store->status(twin).state == SyncState::refused);
+    const Id<Complaint> leak = north.capture(a_complaint(twin));
+    CHECK_THROWS_AS(north.store->discard(twin), Error);  // the complaint names it
+    CHECK(north.store->find(twin));
+    expect(north.edit(twin)
+               .set(&Customer::external_ids, AddWins<ExternalId>{ExternalId{"erp", "4712"}})
+               .save());
+    world.settle();
+    CHECK(world.south.store->find(leak) == std::nullopt);
+    CHECK(north.store->status(leak).state == SyncState::confirmed);
+    CHECK_THROWS_AS(north.store->discard(leak), Error);
     world.converged();
 }
 
