@@ -35,7 +35,8 @@ struct Searched {
     };
     const Kind* kind;
     std::vector<Piece> pieces;
-    std::string customer;  // the column that leads to the customer; empty if none does
+    std::string customer;  // the column that names the customer, or what the record is about
+    bool directly = true;  // the former
 
     std::string table() const { return identifier(kind->name); }
     // All texts of a row as one; `row` is empty, `OLD.` or `NEW.`.
@@ -48,6 +49,29 @@ struct Searched {
     }
 };
 
+std::string column_to(const Kind& kind, std::string_view reference) {
+    const Field* field = reference.empty() ? nullptr : kind.field(reference);
+    return field ? identifier(column_of(*field)) : std::string();
+}
+
+// `near`: customer ?3 and what names it; `far`: what is about one of these.
+const std::string& hanging_on_customer() {
+    static const std::string sql = [] {
+        std::string near = "SELECT ?3", far;
+        for (const Kind* kind : all_kinds()) {
+            const std::string customer = column_to(*kind, "customer_id"),
+                              root = column_to(*kind, kind->root);
+            const std::string ids = "SELECT id FROM " + identifier(kind->name) + " WHERE ";
+            if (!customer.empty())
+                near += " UNION ALL " + ids + customer + "=?3";
+            else if (!root.empty() && !kind->append_only)
+                far += (far.empty() ? "" : " UNION ALL ") + ids + root + " IN near";
+        }
+        return "WITH near(id) AS (" + near + "), far(id) AS (" + far + ") ";
+    }();
+    return sql;
+}
+
 Searched searched_of(const Kind& kind) {
     Searched texts{&kind, {}, {}};
     for (const Field& field : kind.fields) {
@@ -59,12 +83,9 @@ Searched searched_of(const Kind& kind) {
                 texts.pieces.push_back({field.name + "." + std::string(part.name),
                                         identifier(column_of(field, part))});
     }
-    if (kind.name == "customer")
-        texts.customer = "id";
-    else if (const Field* customer = kind.field("customer_id"))
-        texts.customer = identifier(column_of(*customer));
-    else if (const Field* root = kind.root.empty() ? nullptr : kind.field(kind.root))
-        texts.customer = identifier(column_of(*root));
+    texts.customer = kind.name == "customer" ? "id" : column_to(kind, "customer_id");
+    texts.directly = !texts.customer.empty();
+    if (!texts.directly) texts.customer = column_to(kind, kind.root);
     return texts;
 }
 
@@ -291,13 +312,16 @@ std::vector<Match> ranked(sqlite::Database& db, const SearchTerms& terms,
             request.kinds.end())
             kinds += (kinds.empty() ? "" : ",") + number;
         if (!texts.customer.empty())
-            of_customer += (of_customer.empty() ? "SELECT " : " UNION ALL SELECT ") +
-                           std::to_string(document(texts.kind->number, 0)) + "+row FROM " +
-                           texts.table() + " WHERE " + texts.customer + "=?3";
+            of_customer +=
+                (of_customer.empty() ? "SELECT " : " UNION ALL SELECT ") +
+                std::to_string(document(texts.kind->number, 0)) + "+row FROM " + texts.table() +
+                " WHERE " + texts.customer +
+                (texts.directly ? "=?3" : " IN (SELECT id FROM near UNION ALL SELECT id FROM far)");
     }
     if (!request.kinds.empty())
         sql += " AND +rowid>>" + std::to_string(kKindShift) + " IN (" + kinds + ")";
-    if (!request.customer.is_nil()) sql += " AND +rowid IN (" + of_customer + ")";
+    if (!request.customer.is_nil())
+        sql = hanging_on_customer() + sql + " AND +rowid IN (" + of_customer + ")";
     auto select = db.prepare(sql + " ORDER BY rowid DESC");
 
     const std::string expression = terms.expression(

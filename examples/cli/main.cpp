@@ -165,7 +165,7 @@ public:
         c->add_option("--kind", search_.kinds, "Only this kind; may be repeated")
             ->type_name("KIND")
             ->allow_extra_args(false);
-        c->add_option("--customer", search_.customer, "Only this customer and what refers to it")
+        c->add_option("--customer", search_.customer, "Only this customer and what hangs on it")
             ->type_name("ID");
         c->add_option("--limit", search_.limit, "Hits at most")
             ->capture_default_str()

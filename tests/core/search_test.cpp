@@ -189,6 +189,41 @@ TEST_CASE("pages follow each other, kinds and customers narrow") {
     CHECK_THROWS_AS(world.store.search(request), Error);
 }
 
+TEST_CASE("a search at a customer finds what is about its contacts, visits and complaints") {
+    World world;
+    const auto leak = world.complaint("Deckel undicht");
+    const auto note = [&](const RecordId& about) {
+        Note n;
+        n.subject_id = AnyId(about);
+        n.text = "Zitronenfalter";
+        const auto [id, captured] = world.store.put(n);
+        REQUIRE(captured);
+        return RecordId(id);
+    };
+    Visit met;
+    met.customer_id = world.customer;
+    met.type = VisitType::visit;
+    const auto visit = world.store.put(met).first;
+    Contact person;
+    person.customer_id = world.customer;
+    person.name = PersonName{"Ute", "Kaulquappe"};
+    const auto contact = world.store.put(person).first;
+    const auto other = world.customer_named("Palettenbau Süd");
+    std::vector<RecordId> expected{note(world.customer), note(leak), note(visit), note(contact)};
+    const RecordId elsewhere = note(other);
+    SearchRequest request{.text = "Zitronenfalter"};
+    CHECK(world.store.search(request).hits.size() == 5);
+    request.customer = world.customer;
+    std::vector<RecordId> found;
+    for (const SearchHit& hit : world.store.search(request).hits) found.push_back(hit.id);
+    std::sort(found.begin(), found.end());
+    std::sort(expected.begin(), expected.end());
+    CHECK(found == expected);
+    request.customer = other;
+    REQUIRE(world.store.search(request).hits.size() == 1);
+    CHECK(world.store.search(request).hits[0].id == elsewhere);
+}
+
 TEST_CASE("a value that was written over is found no more, the new one is") {
     World world;
     const auto id = world.complaint("Der Henkel bricht");
