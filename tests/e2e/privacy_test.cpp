@@ -6,6 +6,8 @@
 #include <filesystem>
 
 #include "programs.hpp"
+#include "protocol/messages.hpp"
+#include "support/fault_proxy.hpp"
 
 using namespace rapport::test;
 
@@ -46,6 +48,25 @@ struct Centre {
         return names;
     }
 };
+
+/// What the answers of a wire hold, unpacked, one after the other.
+std::string archives_in(const std::string& wire) {
+    std::string archives;
+    for (std::size_t at = 0; at < wire.size();) {
+        const std::size_t body = wire.find("\r\n\r\n", at) + 4;
+        std::string head = wire.substr(at, body - at);
+        for (char& c : head) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+        const std::size_t length = head.find("content-length: ");
+        REQUIRE(length != std::string::npos);
+        const std::size_t size = std::stoul(head.substr(length + 16));
+        const std::string content = wire.substr(body, size);
+        archives += has(head, rapport::protocol::kContentType)
+                        ? rapport::protocol::unpack(content, std::size_t{16} << 20)
+                        : content;
+        at = body + size;
+    }
+    return archives;
+}
 
 }  // namespace
 
@@ -90,6 +111,72 @@ TEST_CASE("rapportd erase takes a contact from the centre, the tables and the de
         told |= line["event"] == "erased" && line["id"] == centre.contact;
     CHECK(told);
     CHECK(http(centre.server.url() + "/readyz", "").status == 200);
+}
+
+TEST_CASE(
+    "what is erased crosses the wire no more, and a centre that lacks an order says it is not "
+    "ready") {
+    const TempDir folder;
+    const std::string store = folder.file("centre.db"), backup = folder.file("backup.db");
+    Server server{store};
+    FaultProxy proxy(server.port(), 1);
+    proxy.calm(true);
+    const Device phone{folder, "phone", "R17"}, tablet{folder, "tablet", "R17"},
+        away{folder, "away", "R17"};
+    for (const Device* device : {&phone, &tablet, &away})
+        REQUIRE(device
+                    ->run("enrol", {"--server", proxy.url(), "--code",
+                                    server.invite("R17", "rep", "territory/DE-50")})
+                    .exit == 0);
+    const std::string customer = phone.customer("Molkerei Mork");
+    const std::string contact =
+        phone.add({"contact", "customer_id=" + customer, "name.family_name=" + kName}).at(0);
+    phone.synced();
+    proxy.forget_answers();
+    tablet.synced();
+    REQUIRE(has(archives_in(proxy.answers()), kName));
+    server.administered({"backup", "--to", backup});
+
+    server.administered({"erase", "--contact", contact});
+    proxy.forget_answers();
+    tablet.set(customer, {"phone=+492461123456"});
+    for (int i = 0; i < 2; ++i)
+        for (const Device* device : {&phone, &tablet}) device->synced();
+    REQUIRE(has(archives_in(proxy.answers()), "+492461123456"));
+    CHECK_FALSE(has(archives_in(proxy.answers()), kName));
+    const std::string key = server.feed_key();
+    const HttpReply feed = http(server.url() + "/v1/feed?limit=5000", key);
+    CHECK(has(feed.body, "Molkerei"));
+    CHECK_FALSE(has(feed.body, kName));
+
+    // The database comes from before the order, and the file of orders is lost.
+    REQUIRE(server.stop().exit == 0);
+    for (const char* beside : {"", "-wal", "-shm", ".erasures"})
+        std::filesystem::remove(store + beside);
+    std::filesystem::copy_file(backup, store);
+    server.start();
+    const auto ready = [&] { return http(server.url() + "/readyz", "").status; };
+    CHECK(ready() == 200);
+    proxy.forget_answers();
+    for (int requests = 1; ready() == 200 && requests < 10; ++requests) {
+        proxy.allow(1);  // so that the phone cannot tell the order in its next one
+        CHECK(phone.sync().exit == 3);
+    }
+    const HttpReply not_ready = http(server.url() + "/readyz", "");
+    CHECK(not_ready.status == 503);
+    CHECK(has(not_ready.body, "erasures"));
+    CHECK(http(server.url() + "/healthz", "").status == 200);
+    proxy.allow(INT_MAX);
+    CHECK(away.sync().exit == 3);  // who has never heard of the order is not served yet
+    CHECK(ready() == 503);
+    phone.synced();
+    CHECK(ready() == 200);
+    away.synced();
+    tablet.synced();
+    CHECK_FALSE(has(archives_in(proxy.answers()), kName));
+    CHECK_FALSE(has(bytes_of(store), kName));
+    for (const Device* device : {&phone, &tablet, &away})
+        CHECK(device->shown(contact)["fields"]["erased"] == true);
 }
 
 TEST_CASE("words about an erased contact wait for the office") {

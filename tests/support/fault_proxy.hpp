@@ -11,11 +11,13 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <climits>
 #include <cstdint>
 #include <map>
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -56,6 +58,17 @@ public:
     std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
     /// While calm everything gets through at once.
     void calm(bool on) { calm_ = on; }
+    /// So many requests are let through from now on; those after them meet a closed connection.
+    void allow(int requests) { allowed_ = requests; }
+    /// What has come back to the clients, in the order of its connections' pieces.
+    std::string answers() const {
+        const std::lock_guard lock(mutex_);
+        return answers_;
+    }
+    void forget_answers() {
+        const std::lock_guard lock(mutex_);
+        answers_.clear();
+    }
     /// How many connections met with what.
     std::map<std::string, int> struck() const {
         const std::lock_guard lock(mutex_);
@@ -134,10 +147,17 @@ private:
         ::close(client);
     }
 
-    static bool pass(int from, int to, bool is_answer, Fate& fate) {
+    bool pass(int from, int to, bool is_answer, Fate& fate) {
         std::array<char, 65536> bytes;
         const ssize_t got = ::recv(from, bytes.data(), std::min(fate.piece_max, bytes.size()), 0);
         if (got <= 0 || (is_answer && fate.loses_answer)) return false;
+        const std::string_view piece(bytes.data(), static_cast<std::size_t>(got));
+        if (is_answer) {
+            const std::lock_guard lock(mutex_);
+            answers_ += piece;
+        } else if (piece.substr(0, 5) == "POST " && allowed_-- <= 0) {
+            return false;
+        }
         if (fate.delay_ms > 0)
             std::this_thread::sleep_for(std::chrono::milliseconds(fate.delay_ms));
         const auto count = std::min(static_cast<std::size_t>(got), fate.cut_after);
@@ -154,6 +174,8 @@ private:
     mutable std::mutex mutex_;
     Chance chance_;
     std::map<std::string, int> struck_;
+    std::string answers_;
+    std::atomic<int> allowed_{INT_MAX};
     std::atomic<bool> calm_{false}, ending_{false};
     int listener_;
     int port_ = 0;
