@@ -61,6 +61,14 @@ bool is_known(const FieldState& state, const Added& add) {
            is_live(state, c);
 }
 
+// What a restored server was offered has lost the id by which its author's later writes call it.
+void name_offered(FieldState& state, const Write& write, Dot dot) {
+    for (LiveValue& l : state.live)
+        for (const Added& add : write.adds)
+            if (l.dot == dot && l.capture.is_none() && l.key == add.key && l.value == add.value)
+                l.capture = add.capture;
+}
+
 bool newer(const LiveValue& a, const LiveValue& b) {
     const bool a_unsent = a.dot.writer == kUnsentWriter, b_unsent = b.dot.writer == kUnsentWriter;
     if (a_unsent != b_unsent) return a_unsent;
@@ -118,11 +126,15 @@ bool merge(FieldState& state, const Write& write, Dot dot, bool keyed,
     // Covered but unknown: a write that had seen it arrived first. It does not enter, yet what it
     // had seen leaves.
     const bool covered = state.merged_up_to(dot.writer) >= dot.counter;
+    if (covered) name_offered(state, write, dot);
     if (covered && keyed) return false;
     const bool all_known =
         !write.adds.empty() && std::all_of(write.adds.begin(), write.adds.end(),
                                            [&](const Added& a) { return is_known(state, a); });
-    if (all_known && (!keyed || (write.over.empty() && write.over_own.empty()))) return false;
+    if (all_known && (!keyed || (write.over.empty() && write.over_own.empty()))) {
+        raise(state, dot);  // its author may offer it under this dot one day
+        return false;
+    }
 
     const std::vector<LiveValue> before_write = keyed ? state.live : std::vector<LiveValue>{};
     bool changed = leave(state, left, [&](const LiveValue& l) {

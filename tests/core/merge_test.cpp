@@ -182,12 +182,34 @@ TEST_CASE("what leaves the live set is handed out, for the history") {
     CHECK(left[0].dot == kAnna);
 }
 
-TEST_CASE("a capture known under another writer's dot changes nothing at all") {
+TEST_CASE("a capture known under another writer's dot changes nothing but that dot's counter") {
     FieldState s;
     merge(s, a_write("text", {1, 1}), kAnna, false);
     const FieldState before = s;
     CHECK_FALSE(merge(s, a_write("text", {1, 1}, {{{5, 5}, ""}}), kBert, false));
-    CHECK(s == before);
+    CHECK(s.live == before.live);
+    CHECK(s.known == before.known);
+    CHECK(s.merged_up_to(kBert.writer) == kBert.counter);
+    SUBCASE("so that its author, who knows it by that dot only, offers nothing new") {
+        FieldState of_author;
+        merge(of_author, a_write("text"), kBert, false);
+        join_witnessed(s, of_author);
+        CHECK(s.live == before.live);
+    }
+}
+
+TEST_CASE("what was offered without a capture id is known by it once its author sends it again") {
+    FieldState s, witnessed;
+    merge(witnessed, a_write("text"), kAnna, false);
+    join_witnessed(s, witnessed);
+    merge(s, a_write("text", {1, 1}), kAnna, false);
+    REQUIRE(s.live.size() == 1);
+    CHECK(s.live[0].capture == CaptureId{1, 1});
+    Write later = a_write("anew", {1, 2});
+    later.over_own.push_back({{1, 1}, ""});
+    merge(s, later, {kAnna.writer, kAnna.counter + 1}, false);
+    REQUIRE(s.live.size() == 1);
+    CHECK(s.live[0].value == Value("anew"));
 }
 
 TEST_CASE("a repeat without a capture id, such as the server's own, is known by its dot") {

@@ -141,6 +141,26 @@ TEST_CASE("an answer that was lost with the server's memory is asked for again, 
     check_converged(world);
 }
 
+TEST_CASE("what a witness brought back leaves when its author, who had no answer, wrote over it") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> dairy = world.customer(phone);
+    world.settle();
+    const std::string backup = world.back_up_server();
+    expect(phone.edit(dairy).set(&Customer::remarks, "eins").save());
+    world.engine().sync({phone.writer, phone.session->next_request()});  // the reply is lost
+    expect(phone.edit(dairy).set(&Customer::remarks, "zwei").save());
+    world.cut(phone);
+    world.settle();
+    REQUIRE(tablet.read(dairy).remarks.text() == "eins");
+    world.restore_server(backup);
+    world.settle();
+    world.heal_and_settle();
+    CHECK(phone.read(dairy).remarks.siblings == std::vector<std::string>{"zwei"});
+    CHECK(tablet.read(dairy).remarks.siblings == std::vector<std::string>{"zwei"});
+    check_converged(world);
+}
+
 TEST_CASE("a server restored to before anybody synced gets everything back") {
     World world;
     auto [phone, tablet] = world.pair("territory/DE-50");
