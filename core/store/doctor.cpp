@@ -3,6 +3,7 @@
 
 #include "model/bundle.hpp"
 #include "store/pending.hpp"
+#include "store/recovery.hpp"
 #include "store/rows.hpp"
 #include "store/schema.hpp"
 #include "store/search.hpp"
@@ -138,6 +139,8 @@ private:
         found_.sent = static_cast<std::uint64_t>(meta_integer(db_, "counter").value_or(0));
         auto entry = db_.prepare("SELECT receipt FROM entry ORDER BY seq DESC LIMIT 1");
         if (entry.step()) found_.receipt = entry.unsigned_integer(0);
+        // Until the recovery has ended the entries are those of before.
+        if (open_recovery(db_)) return;
         if (found_.receipt > found_.sent)
             found_.findings.push_back("the server has acknowledged bundle " +
                                       std::to_string(found_.receipt) + ", but only " +
