@@ -127,8 +127,12 @@ public:
                 std::tie(page_, writers_, to.places) =
                     std::tie(before.page, before.writers, before.places);
         }
+        // A stream that waited for the end of this pull is downloaded next: the first page of it
+        // shows what lies staged.
+        const bool follows = page_.checkpoint && to.places.size() < streams.size();
+        page_.checkpoint = page_.checkpoint && !follows;
         page_.renewal = to.renews;
-        to.under_way = !page_.checkpoint && !page_.download;
+        to.under_way = !page_.checkpoint && !page_.download && !follows;
         to.renews = to.renews && !page_.checkpoint;
         if (!(to == from) || today - from.day >= kRefreshDays) to.day = today;
         page_.scopes_changed = from.scopes != to.scopes;
