@@ -180,17 +180,25 @@ private:
             auto loaded = changes[0].kind ? load(db_, *changes[0].kind, id) : std::nullopt;
             if (loaded) {
                 merge_applied(*loaded);
-                save(*loaded);
-                note_touched(db_, id);
-                if (identity_ && !(loaded->row.status & kRowHidden) &&
-                    !reaches(identity_->scopes, identity_->role, identity_->rep,
-                             loaded->row.confirmed.scope))
-                    hide(writing_, *loaded);
+                save_without_news(*loaded);
             }
             applied_.erase(id);
         }
         for (const std::int64_t bundle : applied_bundles_)
             if (!RAPPORT_PLANTED("send_what_was_applied_again")) delete_bundle(db_, bundle);
+    }
+
+    void save_without_news(Loaded& loaded) {
+        save(loaded);
+        note_touched(db_, loaded.row.id);
+        hide_out_of_reach(loaded);
+    }
+
+    void hide_out_of_reach(Loaded& loaded) {
+        if (identity_ && !(loaded.row.status & kRowHidden) &&
+            !reaches(identity_->scopes, identity_->role, identity_->rep,
+                     loaded.row.confirmed.scope))
+            hide(writing_, loaded);
     }
 
     void save(Loaded& loaded) {
@@ -288,7 +296,9 @@ private:
             loaded->row.kind = kind;
             loaded->row.id = incoming.id;
         }
-        fill_elided(incoming, loaded->row.confirmed);
+        // It left this device's reach while its pages came: what lies staged of it is from before
+        // a later write of this device, which has been merged.
+        if (!fill_elided(incoming, loaded->row.confirmed)) return save_without_news(*loaded);
         if (RAPPORT_PLANTED("drop_unknown_fields"))
             std::erase_if(incoming.fields, [&](const auto& f) { return !kind->field(f.first); });
         if (!RAPPORT_PLANTED("learn_no_stamps"))
@@ -306,6 +316,8 @@ private:
         note_renewed(loaded->row.id);
         if (any_departed_)
             db_.prepare("DELETE FROM departed WHERE record = ?").bind(1, loaded->row.id).run();
+        // Its scope may have been taken since it was staged.
+        hide_out_of_reach(*loaded);
         ++settled_.records;
     }
 
@@ -321,8 +333,8 @@ private:
     }
 
     // The server left out the bytes of values this device sent; they have just been merged into the
-    // confirmed state.
-    static void fill_elided(RecordState& incoming, const RecordState& confirmed) {
+    // confirmed state. False: one of them has been written over there.
+    static bool fill_elided(RecordState& incoming, const RecordState& confirmed) {
         for (auto& [number, field] : incoming.fields)
             for (LiveValue& l : field.live) {
                 if (!l.elided) continue;
@@ -331,12 +343,16 @@ private:
                 if (known != confirmed.fields.end())
                     for (const LiveValue& c : known->second.live)
                         if (c.dot == l.dot && c.key == l.key) held = &c;
+                if (!held && known != confirmed.fields.end() &&
+                    known->second.merged_up_to(l.dot.writer) >= l.dot.counter)
+                    return false;
                 if (!held)
                     throw Error(ErrorCode::protocol_violated,
                                 "the server left out a value this device does not hold");
                 l.value = held->value;
                 l.elided = false;
             }
+        return true;
     }
 
     void apply_departures() {
