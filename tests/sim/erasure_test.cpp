@@ -242,6 +242,19 @@ TEST_CASE("a device that was offline with edits of an erased contact brings noth
     }
 }
 
+TEST_CASE("an edit that an order takes whole leaves nothing unsent behind") {
+    Office office;
+    office.world.cut(office.tablet);
+    REQUIRE_FALSE(office.tablet.session->next_request().empty());  // without the edit that follows
+    office.rename(office.tablet, "tapirweibchen");
+    office.erase();
+    office.world.heal_and_settle();
+    CHECK(office.tablet.store->check().empty());
+    CHECK(office.tablet.store->status(office.contact).state == SyncState::confirmed);
+    CHECK(office.tablet.store->overview().queued == 0);
+    CHECK(office.holders("tapirweibchen").empty());
+}
+
 TEST_CASE("words that only name the contact can be held instead of erased") {
     Office office;
     CHECK(office.erase(true).held == 3);
