@@ -7,6 +7,7 @@
 
 #include "model/archive.hpp"
 #include "model/hash.hpp"
+#include "store/apply.hpp"
 #include "store/identity.hpp"
 #include "store/pending.hpp"
 #include "store/schema.hpp"
@@ -163,6 +164,13 @@ void drop_what_is_under_way(sqlite::Database& db) {
     db.execute("UPDATE bundle SET verdict = NULL WHERE verdict IS NOT NULL");
 }
 
+// Who downloads everything again is not told what left before: what does not arrive goes, as in a
+// renewal.
+void mark_what_arrives(sqlite::Database& db, const Recovery& recovery) {
+    db.execute("DELETE FROM renewed; DELETE FROM meta WHERE key = 'renewal'");
+    if (recovery.cursor.empty()) set_meta(db, "renewal", kMarking);
+}
+
 std::uint64_t before_first_unanswered(sqlite::Database& db) {
     auto select = db.prepare("SELECT MIN(counter) FROM bundle WHERE state = 2 AND state <> 1");
     if (select.step() && !select.is_null(0)) return select.unsigned_integer(0) - 1;
@@ -207,7 +215,7 @@ void begin_recovery(Store::Core& core, Store::Core::Writing& writing, const Iden
     // A renewal that has not ended marks what arrives; going back in the middle of it would remove
     // what arrived before.
     if (meta_integer(db, "renewal")) recovery.cursor.clear();
-    db.execute("DELETE FROM renewed; DELETE FROM meta WHERE key = 'renewal'");
+    mark_what_arrives(db, recovery);
     if (server_restored || (!own.empty() && !last_known))
         set_meta(db, "recovered_at", core.now().packed());
     if (!own.empty() && !last_known) {
@@ -246,7 +254,8 @@ bool step_back(Store::Core::Writing& writing) {
     send_reviews_again(writing, recovery.writer, 0);
     recovery.receipt = before_first_unanswered(db);
     store(db, recovery);
-    db.execute("DELETE FROM meta WHERE key IN ('parent', 'renewal'); DELETE FROM renewed");
+    db.execute("DELETE FROM meta WHERE key = 'parent'");
+    mark_what_arrives(db, recovery);
     return true;
 }
 
@@ -256,11 +265,11 @@ void begin_anew(Store::Core& core, Store::Core::Writing& writing, const Identity
     thaw(core, writing);
     store_identity(db, identity);
     db.execute(
-        "DELETE FROM meta WHERE key IN ('parent', 'declined', 'revoked', 'next_secret', "
-        "'renewal', 'anew'); DELETE FROM renewed; "
+        "DELETE FROM meta WHERE key IN ('parent', 'declined', 'revoked', 'next_secret', 'anew'); "
         "DELETE FROM entry; DELETE FROM entry_more; DELETE FROM touched");
     list_everything(db);
     store(db, Recovery{});
+    mark_what_arrives(db, Recovery{});
 }
 
 void turn_into_fork(Store::Core& core, Store::Core::Writing& writing) {

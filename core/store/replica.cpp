@@ -406,6 +406,8 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     else if (recovery)
         note_offered(db);
     if (incoming.revoked) set_meta(db, "revoked", std::int64_t{1});
+    // What was offered comes once more with a download of everything, as it stands by then.
+    if (recovery && !ends_recovery && recovery->cursor.empty()) incoming.records.clear();
     set_meta(db, "last_sync", now.packed());
     for (const auto& [writer, name] : incoming.authors)
         db.prepare("INSERT OR REPLACE INTO author(writer, name) VALUES(?,?)")
