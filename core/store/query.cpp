@@ -15,6 +15,7 @@ namespace rapport {
 namespace {
 
 constexpr std::size_t kLimitMax = 1000;
+constexpr std::size_t kConditionsMax = 100;  // SQLite reads no deeper than 1,000
 constexpr std::int64_t kInstantStep =
     2048;  // packed instants of one millisecond, one per zone offset
 
@@ -273,6 +274,7 @@ void add_condition(sqlite::Database& db, Sql& sql, const Kind& kind, const Condi
 
 Sql where_of(sqlite::Database& db, const Query& query) {
     if (!query.kind) invalid("a query names its kind");
+    if (query.where.size() > kConditionsMax) invalid("a query has at most 100 conditions");
     Sql sql{" WHERE status&" + std::to_string(kRowHidden) + "=0", {}};
     if (query.since) {
         if (query.kind->time.empty()) invalid(query.kind->name + " has no time to ask for");

@@ -234,6 +234,12 @@ TEST_CASE("what cannot be asked is refused by name") {
     CHECK(world.found(query).empty());
     query.where = {{"no_such_field", equal, "x"}};
     CHECK_THROWS_WITH_AS(world.store.query(query), doctest::Contains("no_such_field"), Error);
+    query = Query();
+    query.kind = &kind_of<Complaint>();
+    query.where.assign(100, {"verbatim", Compare::contains, Value("x")});
+    CHECK(world.store.query(query).records.empty());
+    query.where.push_back(query.where.front());
+    CHECK(code_of(world, query) == ErrorCode::invalid_argument);
 }
 
 TEST_CASE("pages follow each other without gaps or repeats, whatever they are sorted by") {
