@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing, builds, and runs every test: all of them with AddressSanitizer and UndefinedBehaviorSanitizer, the
-# concurrent parts with ThreadSanitizer, each fuzzer briefly, the quickstart, and the simulator over many seeds. Ends with the
-# summary of ctest for the whole.
+# concurrent parts with ThreadSanitizer, each fuzzer briefly, the quickstart, the simulator over many seeds, and what fails without
+# memory. Ends with the summary of ctest for the whole.
 #   tests/run.sh [CTEST ARGUMENTS]      for example: tests/run.sh -R world
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -40,6 +40,10 @@ tail -n 8 build-asan/quickstart.log | head -n 1
 
 step "the simulator: whole histories from seeds, under every fault and then at rest"
 tests/sim/run.sh --seeds "${RAPPORT_SIM_SEEDS:-250}" --jobs "$jobs"
+
+step "no memory: what breaks operations off again, without sanitizers, because only so the language's own allocations fail"
+cmake --build build-release -j "$jobs" --target crash_test server_crash_test | tail -n 1
+ctest --test-dir build-release --output-on-failure -j "$jobs" -R '^(crash_test|server_crash_test)$'
 
 step "all tests with AddressSanitizer and UndefinedBehaviorSanitizer"
 ctest --test-dir build-asan --output-on-failure -j "$jobs"
