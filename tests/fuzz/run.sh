@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
         *) names+=("$1"); shift ;;
     esac
 done
-[ ${#names[@]} -gt 0 ] || names=(unpack columns request reply bundle record import search)
+[ ${#names[@]} -gt 0 ] || names=(unpack columns request reply bundle record import search http)
 
 clang=$(command -v clang++-14 || command -v clang++) || { echo "clang++ is not installed" >&2; exit 2; }
 clangc=$(command -v clang-14 || command -v clang)
