@@ -20,7 +20,7 @@ constexpr std::int64_t kNoticedMs = 250;   // a smaller error is not worth a wri
 constexpr std::int64_t kShiftedMs = 2000;  // nor this one the rewriting of what waits to be sent
 
 // Moves the stamps above `since` of what the server has not taken, also of users who have logged
-// out. Returns the newest of them.
+// out, but not before those of what the same field holds already. Returns the newest of them.
 class Shift {
 public:
     Shift(Store::Core::Writing& writing, Stamp since) : writing_(writing), since_(since) {}
@@ -36,40 +36,58 @@ public:
                 records.insert(select.id(3));
             }
         select.reset();
-        const auto note = [&](Stamp stamp) {
-            if (stamp > since_) moved_[stamp];
+        const auto note = [&](Stamp stamp, Stamp held) {
+            if (stamp > since_) moved_[stamp] = std::max(moved_[stamp], held);
             return stamp;
         };
         for (const RecordId& id : records) each(id, note);
-        restamp_parked(writing_.db, note);
+        restamp_parked(writing_.db, [&](Stamp stamp) { return note(stamp, 0); });
+        // A stamp further ahead than that the server has replaced.
+        const Stamp furthest = HybridClock::at(now_ms + kStampAheadMsMax);
         Stamp last = since_;
         bool any = false;
         for (auto& [taken, to] : moved_) {
             const std::int64_t wall = std::min(HybridClock::wall_ms(taken) + error_ms, now_ms);
+            last = std::max(last, std::min(to, furthest));
             to = last = std::max(HybridClock::at(wall), last + 1);
             any |= to != taken;
         }
         if (!any) return last;
         const auto move = [&](Stamp stamp) { return stamp > since_ ? moved_.at(stamp) : stamp; };
-        for (const RecordId& id : records) each(id, move);
+        for (const RecordId& id : records)
+            each(id, [&](Stamp stamp, Stamp) { return move(stamp); });
         restamp_parked(writing_.db, move);
         return last;
     }
 
 private:
-    void each(const RecordId& id, const std::function<Stamp(Stamp)>& to) {
+    void each(const RecordId& id, const std::function<Stamp(Stamp, Stamp)>& to) {
         auto loaded = load(writing_.db, id);
         if (!loaded) return;
         bool met = false;
         for (PendingChange& change : loaded->pending) {
             if (!unsettled_.contains(change.bundle)) continue;
-            for (Write& write : change.writes)
+            for (Write& write : change.writes) {
+                const Stamp held = newest_held(*loaded, write.field);
                 for (Added& add : write.adds) {
-                    const Stamp before = std::exchange(add.stamp, to(add.stamp));
+                    const Stamp before = std::exchange(add.stamp, to(add.stamp, held));
                     met |= add.stamp != before;
                 }
+            }
         }
         if (met) save_with_pending(writing_.db, loaded->row, loaded->pending);
+    }
+
+    Stamp newest_held(const Loaded& loaded, std::uint16_t field) const {
+        Stamp newest = 0;
+        if (const auto state = loaded.row.confirmed.fields.find(field);
+            state != loaded.row.confirmed.fields.end())
+            for (const LiveValue& l : state->second.live) newest = std::max(newest, l.stamp);
+        for (const PendingChange& change : loaded.pending)
+            if (const Write* write = change.write_of(field);
+                write && !unsettled_.contains(change.bundle))
+                for (const Added& add : write->adds) newest = std::max(newest, add.stamp);
+        return newest;
     }
 
     Store::Core::Writing& writing_;
@@ -93,6 +111,7 @@ void learn_server_time(Store::Core& core, Store::Core::Writing& writing, std::in
     if (RAPPORT_PLANTED("clamp_twice")) since = 0;
     if (ahead || off_by(kShiftedMs)) {
         const Stamp last = Shift(writing, since).run(off_by(kShiftedMs) ? error_ms : 0, now_ms);
+        core.clock().observe(last);  // what comes after it may be moved too, but not before it
         if (ahead) core.set_back_clock(std::max(last, HybridClock::at(now_ms)));
     }
     if (core.clock().last() != since)

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "model/clock.hpp"
+#include "protocol/messages.hpp"
 #include "sim/world.hpp"
 #include "store/core.hpp"
 #include "store/pending.hpp"
@@ -235,6 +236,31 @@ TEST_CASE("a reply that was long on its way says nothing about the time") {
     world.rename(world.phone, "Danach");
     CHECK(std::abs(world.ahead_ms(world.unsent_stamps(world.phone, world.customer).at(0))) <
           kMinuteMs);
+}
+
+TEST_CASE("what was captured later has a later stamp, however far two servers' clocks differ") {
+    Pair world;
+    const std::uint16_t name = kind_of<Customer>().field("name")->number;
+    const auto stamp = [&] {
+        return world.server_state(world.customer).fields.at(name).live.at(0).stamp;
+    };
+    const auto take = [&](const std::string& request, std::int64_t server_clock_ms) {
+        const auto answer = world.engine().sync({world.phone.writer, request});
+        auto reply = decode<protocol::Reply>(answer.archive);
+        reply.server_time_ms += server_clock_ms;
+        REQUIRE(world.phone.session->take_reply(encode(reply)).counted);
+    };
+    world.pass(10 * kMinuteMs);
+    take(world.phone.session->next_request(), -5 * kMinuteMs);
+    std::string request = world.phone.session->next_request();
+    world.rename(world.phone, "Vor");
+    take(request, 0);  // moves it five minutes on
+    request = world.phone.session->next_request();
+    world.rename(world.phone, "Zurück");
+    take(request, -5 * kMinuteMs);  // takes the first and moves the second five minutes back
+    const Stamp before = stamp();
+    take(world.phone.session->next_request(), 0);
+    CHECK(stamp() > before);
 }
 
 TEST_CASE("a server whose clock is set back goes on from its last commit") {

@@ -457,14 +457,28 @@ void Simulation::judge_centre() {
                                std::to_string(events.size()) + " changes");
                 }
                 std::map<Site, std::set<int>> left;
+                std::map<int, Stamp> stamps;
+                const auto capture_of = [&](const Site& site, const LiveValue& l) {
+                    return oracle_.find(l.capture, site, content_hash(l.key, l.value));
+                };
                 for (const server::HistoryLine& line : tx.history(tenant_name(tenant), id)) {
                     const Site site{id, line.field};
-                    const int which = oracle_.find(line.value.capture, site,
-                                                   content_hash(line.value.key, line.value.value));
+                    const int which = capture_of(site, line.value);
                     if (which < 0) continue;
+                    stamps[which] = line.value.stamp;
                     expect(left[site].insert(which).second, "every effect exactly once",
                            "~w" + std::to_string(which) + "~ left twice");
                 }
+                for (const auto& [field, state] : stored->state.fields)
+                    for (const LiveValue& l : state.live)
+                        if (const int which = capture_of({id, field}, l); which >= 0)
+                            stamps[which] = l.stamp;
+                for (const auto& [which, stamp] : stamps)
+                    for (const int seen : oracle_.at(which).seen)
+                        if (const auto earlier = stamps.find(seen); earlier != stamps.end())
+                            expect(earlier->second < stamp, "what was seen is earlier",
+                                   "~w" + std::to_string(which) + "~ has no later stamp than ~w" +
+                                       std::to_string(seen) + "~, which its author saw");
                 for (const std::uint16_t field : oracle_.followed(id)) {
                     const Site site{id, field};
                     const std::set<int> live = oracle_.live(site);
