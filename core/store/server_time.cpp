@@ -7,7 +7,6 @@
 #include <set>
 #include <utility>
 
-#include "model/planted.hpp"
 #include "store/pending.hpp"
 #include "store/schema.hpp"
 #include "store/users.hpp"
@@ -107,8 +106,7 @@ void learn_server_time(Store::Core& core, Store::Core::Writing& writing, std::in
     if (off_by(kNoticedMs) || !core.server_time_is_exact())
         core.learn_server_time(writing.db, now_ms);
     const bool ahead = core.clock().last() > HybridClock::at(now_ms + kStampAheadMsMax);
-    auto since = static_cast<Stamp>(meta_integer(writing.db, "stamps_final").value_or(0));
-    if (RAPPORT_PLANTED("clamp_twice")) since = 0;
+    const auto since = static_cast<Stamp>(meta_integer(writing.db, "stamps_final").value_or(0));
     if (ahead || off_by(kShiftedMs)) {
         const Stamp last = Shift(writing, since).run(off_by(kShiftedMs) ? error_ms : 0, now_ms);
         core.clock().observe(last);  // what comes after it may be moved too, but not before it
