@@ -145,6 +145,7 @@ const std::vector<std::string>& fault_classes() {
         "several servers over one store",
         "server of another version or limits",
         "field of a newer server kept",
+        "figures of a customer brought by the ERP",
         "customer handed over",
         "territory handed over",
         "customer gone with unsent edits",
@@ -960,6 +961,9 @@ void Simulation::close_servers() {
 bool Simulation::at_centre(const std::function<void()>& work) {
     const std::uint64_t failed = server_disk_->failed();
     ++centre_version_;
+    for (const Server& s : servers_)
+        newest_server_ms_ =
+            std::max(newest_server_ms_, s.machine->now().at.time_since_epoch().count());
     bool done = false;
     try {
         work();
@@ -1028,7 +1032,6 @@ HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool unto
         response.content_type = protocol::kContentType;
         response.body = std::move(a.archive);
     });
-    newest_server_ms_ = std::max(newest_server_ms_, s.machine->now().at.time_since_epoch().count());
     if (device && done && response.status == 200)
         for (const std::string& bytes : wire.witnessed) {
             const RecordState state = decode_record(bytes);
@@ -1325,19 +1328,18 @@ void Simulation::hand_over(const Event& event) {
     });
 }
 
-/// Themes as an ERP would bring them, with a text that is for the centre alone.
+/// What an ERP knows of a customer and no device is told.
 void Simulation::reference_data(const Event& event) {
     const auto customers = records_of(event, "customer");
-    const std::int64_t tenant = customers.empty() ? 0 : tenants_[customers[0]];
-    const std::string secret = "~c" + std::to_string(event.number) + "~";
-    canaries_.insert(secret);
-    Record theme;
-    theme.kind = &kind_of<Theme>();
-    theme.set("title", "Thema " + std::to_string(event.number % 5));
-    theme.set("decision_text_internal", "intern " + secret);
+    if (customers.empty()) return;
+    Record figures;
+    figures.kind = &kind_of<Customer>();
+    figures.id = customers[0];
+    figures.set("rev12", Value(Parts{Value(std::int64_t{event.number}), Value("EUR")}));
     at_centre([&] {
-        const auto written = servers_[0].engine->write_as_server(tenant_name(tenant), {theme});
-        for (const auto& w : written) tenants_.emplace(w.id, tenant);
+        const auto written =
+            servers_[0].engine->write_as_server(tenant_name(tenants_[customers[0]]), {figures});
+        if (written[0].refusals.empty()) strike("figures of a customer brought by the ERP");
     });
 }
 

@@ -235,9 +235,8 @@ private:
     std::map<RecordId, const Kind*> kinds_;
     std::map<std::uint32_t, std::vector<HttpRequest>> sent_;  // by event
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::pair<Verdict, std::uint64_t>>
-        judged_;                      // by writer and counter: verdict and hash of the bytes
-    std::set<std::string> canaries_;  // texts no device may receive
-    std::set<RecordId> moved_;        // customers handed over
+        judged_;                // by writer and counter: verdict and hash of the bytes
+    std::set<RecordId> moved_;  // customers handed over
     bool territory_moved_ = false;
     std::vector<std::pair<int, std::vector<int>>> wholes_;  // captures saved together, by commit
     struct Backup {
