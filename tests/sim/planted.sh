@@ -22,7 +22,7 @@ if [ "$build" = build-planted ]; then
 fi
 [ -d /dev/shm ] && [ -w /dev/shm ] && export TMPDIR=/dev/shm
 log=$build/planted.log
-planted=$(grep -rhoE 'RAPPORT_PLANTED\("[a-z_]+"\)' core sync | sed 's/.*"\(.*\)".*/\1/' | sort -u)
+planted=$(grep -rhoE --include='*.cpp' 'RAPPORT_PLANTED\("[a-z_]+"\)' core sync | sed 's/.*"\(.*\)".*/\1/' | sort -u)
 found_by='s/^seed \([0-9]*\): `\(.*\)` does not hold .*/\1 \2/p'
 
 # NAME FIRST-SEED SEEDS: prints seed and promise, or nothing. Whatever else ends the simulator is no find.
@@ -34,14 +34,15 @@ look() {
 }
 
 if [ -n "$sample" ]; then
-    listed=$(sed -n 's/^\([a-z_]*\) [0-9].*/\1/p' tests/sim/planted.txt | sort)
+    listed=$(sed -n 's/^\([a-z_][a-z_]*\) .*/\1/p' tests/sim/planted.txt | sort)
     failed=0
     diff <(echo "$planted") <(echo "$listed") || { echo "planted.txt and the bugs planted differ"; failed=1; }
     while read -r name seed promise; do
-        if [ "$(look "$name" "$seed" 1)" = "$seed $promise" ]; then
-            printf '%-36s %5s %s\n' "$name" "$seed" "$promise"
+        by=$(look "$name" "$seed" 5)  # one of its neighbours may find it first after a change
+        if [ "${by#* }" = "$promise" ]; then
+            printf '%-36s %5s %s\n' "$name" "${by%% *}" "$promise"
         else
-            echo "$name: seed $seed does not find that \`$promise\` is broken any more"; failed=1
+            echo "$name: from seed $seed on nobody finds that \`$promise\` is broken, but: ${by:-nothing}"; failed=1
         fi
     done < <(sed -n 's/ sample$//p' tests/sim/planted.txt)
     exit "$failed"
