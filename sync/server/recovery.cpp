@@ -133,7 +133,17 @@ public:
         for (const RecordId& id : fresh_)
             if (const StoredRecord& record = *changes_.find(id); unrooted(record))
                 note(record.state, {}, recovery_code::kUnrooted, false);
+        judge_again();
         changes_.save();
+    }
+
+    /// A state request whose author had heard that it arrived, and not yet what it led to.
+    void judge_again() {
+        for (const RecordId& id : fresh_)
+            if (StoredRecord& record = *changes_.find(id);
+                kind_numbered(record.state.kind)->name == "state_request" &&
+                shown_text(record, "verdict").empty())
+                decide(round_, changes_, device_, record);
     }
 
     /// Hangs a record on its customer, where that is here.
