@@ -69,7 +69,7 @@ void Simulation::note_arrivals(std::uint64_t writer, const std::vector<std::stri
             Bundle bundle = decode_bundle(bytes);
             const auto stored = tx.bundle(writer, bundle.counter);
             std::optional<server::StoredVerdict> verdict;
-            if (stored && stored->bytes == bytes)
+            if (stored && (stored->bytes == bytes || !erased_.empty()))
                 verdict = stored->verdict;
             else
                 expect(!stored || copies_ > 0, "a counter is used once",
@@ -84,15 +84,20 @@ void Simulation::note_arrivals(std::uint64_t writer, const std::vector<std::stri
         if (!verdict) continue;
         const std::pair<Verdict, std::uint64_t> now{verdict->verdict, hash64(bundles[i])};
         const auto [kept, first] = judged_.emplace(std::make_pair(writer, bundle.counter), now);
-        expect(first || kept->second == now, "a repeat gets the same verdict",
-               "a counter has another verdict or other bytes than before");
+        expect(
+            first || kept->second == now || (!erased_.empty() && kept->second.first == now.first),
+            "a repeat gets the same verdict",
+            "a counter has another verdict or other bytes than before");
         expect(bundle.counter <= device->receipt, "the receipt counts what was judged",
                "a bundle has a verdict and the receipt of its device ends before it");
         if (!first) continue;
         if (verdict->verdict == Verdict::refused) strike("bundle refused");
         if (verdict->verdict == Verdict::later) strike("bundle told later");
         if (verdict->verdict == Verdict::review) strike("bundle in review");
-        if (verdict->verdict == Verdict::applied) oracle_.arrived(bundle, {writer, bundle.counter});
+        if (verdict->verdict == Verdict::applied) {
+            oracle_.arrived(bundle, {writer, bundle.counter});
+            note_overtaken(writer);
+        }
         for (const Change& change : bundle.changes) touched.insert(change.id);
     }
     if (touched.empty()) return;
@@ -108,7 +113,7 @@ void Simulation::judge_record(server::Transaction& tx, std::int64_t tenant, cons
     const auto stored = tx.record(tenant_name(tenant), id);
     for (const std::uint16_t number : oracle_.followed(id)) {
         const Site site{id, number};
-        const std::set<int> expected = oracle_.live(site);
+        const std::set<int> expected = is_erased(site) ? std::set<int>{} : oracle_.live(site);
         std::set<int> live;
         std::size_t values = 0;
         if (stored)
@@ -116,11 +121,7 @@ void Simulation::judge_record(server::Transaction& tx, std::int64_t tenant, cons
                 for (const LiveValue& l : at->second.live) {
                     if (l.dot.writer == kServerWriter) continue;
                     ++values;
-                    // What a restored centre was offered has no capture id any more.
-                    const int which =
-                        l.capture.is_none()
-                            ? oracle_.under(l.dot, site, l.key)
-                            : oracle_.find(l.capture, site, content_hash(l.key, l.value));
+                    const int which = oracle_.which(site, l);
                     expect(which >= 0, "nothing is there that nobody captured",
                            name_of_record(stored->state) + " field " + std::to_string(number) +
                                " holds a value nobody captured there");
@@ -131,6 +132,7 @@ void Simulation::judge_record(server::Transaction& tx, std::int64_t tenant, cons
                                std::to_string(HybridClock::wall_ms(l.stamp) - newest_server_ms_) +
                                " ms ahead of the centre");
                 }
+        if (doubled()) continue;  // what comes back after two faults is listed for a person
         expect(values == live.size(), "every effect exactly once",
                id.text() + " field " + std::to_string(number) + " holds a value twice");
         for (const int which : expected)
@@ -161,14 +163,7 @@ void Simulation::judge_sent(server::Transaction& tx, const server::Device& devic
                        " is on its way to a role that may not see it");
         }
     }
-    for (std::size_t at = archive.find("~w"); at != std::string_view::npos;
-         at = archive.find("~w", at + 2)) {
-        int number = -1;
-        const std::string_view rest = archive.substr(at + 2);
-        const char* const end = rest.data() + rest.size();
-        const auto read = std::from_chars(rest.data(), end, number);
-        const bool whole = read.ec == std::errc() && read.ptr != end && *read.ptr == '~';
-        if (!whole || !oracle_.knows(number)) continue;  // else by chance, in an id
+    each_text(archive, [&](int number) {
         const Capture& capture = oracle_.at(number);
         const std::string text = "~w" + std::to_string(number) + "~";
         expect(tenant_name(capture.tenant) == device.tenant, "nobody sees what is not theirs",
@@ -179,6 +174,20 @@ void Simulation::judge_sent(server::Transaction& tx, const server::Device& devic
         const Field* field = kind_numbered(stored->state.kind)->field(capture.site.field);
         expect(field && field->visible_to(device.role), "nobody sees what is not theirs",
                text + " is on its way to a role that may not see the field");
+        expect(!is_erased(capture.site), "nothing erased comes back",
+               text + " of an erased customer is on its way to a device");
+    });
+}
+
+void Simulation::each_text(std::string_view bytes, const std::function<void(int)>& work) const {
+    for (std::size_t at = bytes.find("~w"); at != std::string_view::npos;
+         at = bytes.find("~w", at + 2)) {
+        int number = -1;
+        const std::string_view rest = bytes.substr(at + 2);
+        const char* const end = rest.data() + rest.size();
+        const auto read = std::from_chars(rest.data(), end, number);
+        const bool whole = read.ec == std::errc() && read.ptr != end && *read.ptr == '~';
+        if (whole && oracle_.knows(number)) work(number);  // else by chance, in an id
     }
 }
 
@@ -211,7 +220,7 @@ void Simulation::judge_unsent(Unit& u) {
     try {
         for (auto it = u.unsent.begin(); it != u.unsent.end();) {
             const Capture& capture = oracle_.at(*it);
-            if (capture.arrived || capture.gone) {
+            if (capture.arrived || capture.gone || is_erased(capture.site)) {
                 it = u.unsent.erase(it);
                 continue;
             }
@@ -274,7 +283,8 @@ void Simulation::judge_copy(Unit& u) {
             if (u.newer_server) strike("field of a newer server kept");
         }
         for (const Kind* kind : all_kinds()) {
-            auto rows = reading.db.prepare("SELECT id, status FROM " + identifier(kind->name));
+            auto rows =
+                reading.db.prepare("SELECT id, status, scope FROM " + identifier(kind->name));
             while (rows.step()) {
                 if (in_scope.contains(rows.id(0))) continue;
                 const std::int64_t status = rows.integer(1);
@@ -283,7 +293,7 @@ void Simulation::judge_copy(Unit& u) {
                 expect((status & (kRowHidden | kRowPending | kRowDraft)) != 0,
                        "a device shows only what is its",
                        "device " + std::to_string(u.event) + " shows a " + kind->name +
-                           " that is not in its scopes");
+                           " that is not in its scopes, as one of " + std::string(rows.text(2)));
             }
         }
     } catch (const Error& e) {
@@ -296,7 +306,8 @@ void Simulation::judge_copy(Unit& u) {
 /// What was saved together is visible together, except while a download is under way or its
 /// customer moves.
 void Simulation::judge_whole(Unit& u) {
-    if (u.doomed || u.declined || territory_moved_ || restores_ + copies_ > 0) return;
+    if (u.doomed || u.declined || territory_moved_ || scopes_changed_ || restores_ + copies_ > 0)
+        return;
     const std::uint64_t failed = u.disk->failed();
     try {
         const Store::Core::Reading reading(u.store->core());
@@ -322,21 +333,34 @@ void Simulation::judge_whole(Unit& u) {
     }
 }
 
-/// Nothing anybody captured is lost: it came to the centre, or stands on a device, or somebody who
-/// saw it wrote over it.
+/// Nothing anybody captured is lost: it came to the centre, or stands on a device, or was kept back
+/// for a person, or somebody who saw it wrote over it.
 void Simulation::judge_lost() {
     std::set<int> kept;
+    look_at_centre([&](server::Transaction& tx) {
+        for (const std::string& tenant : tx.tenants())
+            for (const server::RecoveryNote& note : tx.recovery_notes(tenant)) {
+                if (note.offered.empty()) continue;
+                const RecordState state = decode_record(note.offered);
+                for (const auto& [field, held] : state.fields)
+                    for (const LiveValue& l : held.live)
+                        kept.insert(oracle_.which({state.id, field}, l));
+            }
+    });
+    if (!kept.empty()) strike("offer kept back for a person");
+    kept.erase(-1);
     for (std::size_t n = 0; n < oracle_.size(); ++n) {
         const int number = static_cast<int>(n);
         if (!oracle_.knows(number)) continue;
         const Capture& capture = oracle_.at(number);
-        bool held = capture.arrived || capture.gone || capture.excused;
-        for (auto& [event, u] : units_) held = held || u->unsent.contains(number);
-        if (!held) continue;
-        kept.insert(number);
-        kept.insert(capture.seen.begin(), capture.seen.end());
+        bool held = capture.arrived || capture.gone || capture.excused || is_erased(capture.site);
+        for (auto& [event, u] : units_) {
+            held = held || u->unsent.contains(number);
+            for (auto& [rep, user] : u->logged_out) held = held || user.unsent.contains(number);
+        }
+        if (held) kept.insert(number);
     }
-    if (restores_ > 1 || (restores_ > 0 && copies_ > 0)) return;  // listed for an administrator
+    kept = oracle_.with_seen(kept);
     for (std::size_t n = 0; n < oracle_.size(); ++n)
         expect(!oracle_.knows(static_cast<int>(n)) || kept.contains(static_cast<int>(n)),
                "no confirmed work is lost",
@@ -398,6 +422,7 @@ void Simulation::judge_result(Unit& u, const SyncResult& r) {
            "what a sync says adds up", to_json(r));
     expect(!u.told_to_wait || (r.retry_after && *r.retry_after >= Milliseconds(17'000)),
            "Retry-After is obeyed", to_json(r));
+    if (u.revoked && r.end == SyncEnd::not_authorised) return;
     if (r.end == SyncEnd::needs_recovery) {
         expect(u.copies > 0, "nobody is turned away without a copy",
                "a device file that nobody copied has to be enrolled anew");
@@ -449,11 +474,13 @@ void Simulation::judge_centre() {
                            "what hangs on a customer lives where it does",
                            name_of_record(stored->state) + " was left behind");
                 }
-                if (restores_ > 0) continue;  // what was decided twice is listed for a person
-                if (const auto* number = shown.value("number").text())
+                // A centre that has forgotten numbers and states gives them again until it is
+                // offered what it gave; that is listed for a person.
+                if (const auto* number = shown.value("number").text(); number && restores_ == 0)
                     expect(numbers.insert({tenant, *number}).second, "every effect exactly once",
                            "two records have one human number");
-                if (const auto* version = shown.value("state_version").integer()) {
+                if (const auto* version = shown.value("state_version").integer();
+                    version && restores_ == 0) {
                     const auto events = tx.with_subject(tenant_name(tenant), id,
                                                         kind_named("status_event")->number);
                     expect(static_cast<std::int64_t>(events.size()) == *version - 1 ||
@@ -463,10 +490,11 @@ void Simulation::judge_centre() {
                                std::to_string(*version) + " after " +
                                std::to_string(events.size()) + " changes");
                 }
+                if (doubled()) continue;
                 std::map<Site, std::set<int>> left;
                 std::map<int, Stamp> stamps;
                 const auto capture_of = [&](const Site& site, const LiveValue& l) {
-                    return oracle_.find(l.capture, site, content_hash(l.key, l.value));
+                    return oracle_.which(site, l);
                 };
                 for (const server::HistoryLine& line : tx.history(tenant_name(tenant), id)) {
                     const Site site{id, line.field};
@@ -488,6 +516,7 @@ void Simulation::judge_centre() {
                                        std::to_string(seen) + "~, which its author saw");
                 for (const std::uint16_t field : oracle_.followed(id)) {
                     const Site site{id, field};
+                    if (is_erased(site)) continue;
                     const std::set<int> live = oracle_.live(site);
                     for (const int which : oracle_.at_site(site)) {
                         const Capture& c = oracle_.at(which);
@@ -507,6 +536,7 @@ void Simulation::judge_centre() {
     auto check = db.prepare("PRAGMA integrity_check");
     check.step();
     expect(check.text(0) == "ok", "files are sound", "the centre: " + std::string(check.text(0)));
+    judge_erased(folder_.file("server.db"), "the centre", false);
 }
 
 }  // namespace rapport::sim

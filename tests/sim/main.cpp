@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The simulator as a program; tests/sim/run.sh and planted.sh speak to it.
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstdio>
@@ -20,8 +21,9 @@ namespace {
 struct Arguments {
     std::uint64_t seeds = 0, seed = 1, step = 1;
     double minutes = 0;
-    std::string plan, out = ".";
-    bool reduce = false, log = false, twice = false, print = false, keep_going = false;
+    std::string plan, out = ".", with;
+    bool reduce = false, log = false, twice = false, print = false, keep_going = false,
+         recoveries = false;
 };
 
 int usage() {
@@ -31,6 +33,8 @@ int usage() {
         "simulate --plan FILE|FOLDER [--log] [--reduce]   replays what was kept\n"
         "simulate --print --seed S                        prints the plan of a seed\n"
         "simulate --seeds N --twice                       each seed twice: the same trace\n"
+        "    --recoveries draws restores and copies as well\n"
+        "    --with VERB passes over seeds whose plan has no such event\n"
         "    --planted NAME with any of them: the library has this bug (planted.sh)\n",
         stderr);
     return 2;
@@ -94,7 +98,11 @@ int run(const Arguments& arguments) {
         const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - started;
         if (arguments.minutes > 0 && spent.count() > arguments.minutes * 60) break;
         const std::uint64_t seed = arguments.seed + i * arguments.step;
-        const Plan plan = Plan::drawn_from(seed);
+        const Plan plan = Plan::drawn_from(seed, arguments.recoveries);
+        if (!arguments.with.empty() &&
+            std::none_of(plan.events.begin(), plan.events.end(),
+                         [&](const Event& event) { return event.verb == arguments.with; }))
+            continue;
         const Report report = simulate(plan, arguments.log ? &std::cout : nullptr);
         ++ran;
         events += plan.events.size();
@@ -156,6 +164,10 @@ int main(int argc, char** argv) try {
             a.reduce = true;
         else if (name == "--planted")
             plant(value());
+        else if (name == "--recoveries")
+            a.recoveries = true;
+        else if (name == "--with")
+            a.with = value();
         else if (name == "--log")
             a.log = true;
         else if (name == "--twice")
@@ -168,7 +180,7 @@ int main(int argc, char** argv) try {
             return usage();
     }
     if (a.print) {
-        std::fputs(Plan::drawn_from(a.seed).text().c_str(), stdout);
+        std::fputs(Plan::drawn_from(a.seed, a.recoveries).text().c_str(), stdout);
         return 0;
     }
     if (!a.plan.empty()) return replay(a);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/oracle.hpp"
 
+#include <cstdlib>
+#include <utility>
+
 namespace rapport::sim {
 
 void Oracle::captured(std::vector<Capture> captures) {
@@ -20,10 +23,10 @@ void Oracle::arrived(const Bundle& bundle, Dot dot) {
             for (const Added& add : write.adds) {
                 const int number = find(add.capture, site, content_hash(add.key, add.value));
                 if (number < 0) continue;
-                at(number).arrived = true;
+                // What had come before, under another dot or with what replaced it, comes once.
+                if (!std::exchange(at(number).arrived, true)) entered_.insert(number);
                 at(number).dot = dot;
                 by_dot_[{dot, site, add.key}] = number;
-                entered_.insert(number);
             }
             for (const KnownCapture& folded : write.folded)
                 if (const int number = find(folded.id, site, folded.hash); number >= 0)
@@ -33,20 +36,26 @@ void Oracle::arrived(const Bundle& bundle, Dot dot) {
 
 void Oracle::offered(int number) {
     if (at(number).arrived) return;
-    at(number).arrived = true;
-    for (const int seen : std::set<int>(at(number).seen)) offered(seen);
+    take(number);
+    if (live(at(number).site).contains(number)) entered_.insert(number);
 }
 
-std::set<int> Oracle::all_arrived() const {
-    std::set<int> arrived;
+void Oracle::take(int number) {
+    if (std::exchange(at(number).arrived, true)) return;
+    for (const int seen : at(number).seen) take(seen);
+}
+
+Oracle::Known Oracle::known() const {
+    Known known{{}, entered_};
     for (const Capture& capture : captures_)
-        if (capture.arrived) arrived.insert(capture.number);
-    return arrived;
+        if (capture.arrived) known.arrived.insert(capture.number);
+    return known;
 }
 
-void Oracle::back_to(const std::set<int>& arrived) {
+void Oracle::back_to(const Known& known) {
     for (Capture& capture : captures_)
-        if (capture.arrived) capture.arrived = arrived.contains(capture.number);
+        if (capture.arrived) capture.arrived = known.arrived.contains(capture.number);
+    entered_ = known.entered;
 }
 
 std::set<int> Oracle::live(const Site& site) const {
@@ -67,6 +76,19 @@ int Oracle::find(const CaptureId& id, const Site& site, std::uint64_t hash) cons
 int Oracle::under(Dot dot, const Site& site, const std::string& key) const {
     const auto found = by_dot_.find({dot, site, key});
     return found == by_dot_.end() ? -1 : found->second;
+}
+
+int Oracle::which(const Site& site, const LiveValue& value) const {
+    if (!value.capture.is_none())
+        return find(value.capture, site, content_hash(value.key, value.value));
+    const Value* words = &value.value;
+    if (const auto* parts = value.value.parts(); parts && !parts->empty()) words = &parts->front();
+    if (const std::string* text = words->text())
+        if (const std::size_t at = text->find("~w"); at != std::string::npos)
+            if (const int number = std::atoi(text->c_str() + at + 2);
+                knows(number) && this->at(number).site == site)
+                return number;
+    return under(value.dot, site, value.key);
 }
 
 const std::vector<int>& Oracle::at_site(const Site& site) const {

@@ -37,7 +37,8 @@ struct Capture {
     bool arrived = false;  ///< at the centre, by a verdict `applied`
     bool gone = false;     ///< its capture never came to be, or its author threw it away
     bool excused = false;  ///< its only file was replaced by an older copy before it was sent
-    Dot dot;               ///< under which it arrived; none when it was coalesced
+    bool knowingly = false;  ///< on a device that had been told to erase what it is about
+    Dot dot;                 ///< under which it arrived; none when it was coalesced
 };
 
 class Oracle {
@@ -54,17 +55,23 @@ public:
     /// A bundle the centre applied, under this dot.
     void arrived(const Bundle& bundle, Dot dot);
     void gone(int number) { at(number).gone = true; }
-    /// A restored centre was offered this value: with it comes all that it replaced.
+    /// A restored centre was offered this value and took it: with it comes all that it replaced.
     void offered(int number);
-    /// What had arrived, for a backup of the centre, and back to it.
-    std::set<int> all_arrived() const;
-    void back_to(const std::set<int>& arrived);
+    /// What the centre knows, for a backup of it, and back to that.
+    struct Known {
+        std::set<int> arrived, entered;
+    };
+    Known known() const;
+    void back_to(const Known& known);
 
     /// The captures of this field that no arrived one has seen, by what the centre has applied.
     std::set<int> live(const Site& site) const;
     /// Nullopt-like -1: nobody captured it.
     int find(const CaptureId& id, const Site& site, std::uint64_t hash) const;
     int under(Dot dot, const Site& site, const std::string& key) const;
+    /// The capture a stored value is. What a restored centre was offered has no capture id any
+    /// more; a text says which it is.
+    int which(const Site& site, const LiveValue& value) const;
     /// Has it come to the centre as a value of its own, not coalesced into a later one?
     bool under_any_dot(int number) const { return entered_.contains(number); }
     const std::vector<int>& at_site(const Site& site) const;
@@ -81,6 +88,7 @@ public:
     std::set<int> with_seen(const std::set<int>& numbers) const;
 
 private:
+    void take(int number);
     static Capture void_capture() {
         Capture none;
         none.gone = true;

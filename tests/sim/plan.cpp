@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <set>
 #include <sstream>
 #include <stdexcept>
 
@@ -16,13 +17,20 @@ namespace {
 /// Draws one plan. Each class of faults is off with probability one half, else its rate is drawn.
 class Draw {
 public:
-    explicit Draw(std::uint64_t seed)
-        : seed_(seed), chance_(hash64({reinterpret_cast<const char*>(&seed), sizeof seed})) {}
+    Draw(std::uint64_t seed, bool recoveries)
+        : seed_(seed),
+          recoveries_(recoveries),
+          chance_(hash64({reinterpret_cast<const char*>(&seed), sizeof seed})),
+          apart_(hash64({reinterpret_cast<const char*>(&seed), sizeof seed}, 1)) {}
 
     Plan plan() {
         lay_out();
         const std::size_t operations = world_size();
-        for (std::size_t i = 0; i < operations; ++i) happen();
+        if (recoveries_) apart([&] { draw_recoveries(operations); });
+        for (std::size_t i = 0; i < operations; ++i) {
+            happen();
+            if (recoveries_) apart([&] { recover(i); });
+        }
         add("settle", {});
         return {seed_, std::move(events_)};
     }
@@ -102,6 +110,72 @@ private:
         static constexpr std::int64_t most[] = {120, 7200, 86'400 * 30, 86'400 * 3650};
         const std::int64_t bound = most[below(4)];
         return number(static_cast<std::uint64_t>(2 * bound)) - bound;
+    }
+
+    // ---- faults somebody has to recover from
+
+    /// These are drawn apart, and their events numbered apart: all else that happens in a seed is
+    /// the same with and without them.
+    template <class Work>
+    void apart(Work work) {
+        const auto with = [](auto& from, auto& more) {
+            const std::size_t size = from.size();
+            from.insert(from.end(), more.begin(), more.end());
+            return size;
+        };
+        const auto without = [](auto& from, auto& more, std::size_t size) {
+            more.assign(from.begin() + static_cast<std::ptrdiff_t>(size), from.end());
+            from.resize(size);
+        };
+        std::swap(chance_, apart_);
+        std::swap(last_, last_apart_);
+        const std::size_t customers = with(customers_, customers_apart_),
+                          records = with(records_, records_apart_), sent = with(sent_, sent_apart_);
+        work();
+        without(customers_, customers_apart_, customers);
+        without(records_, records_apart_, records);
+        without(sent_, sent_apart_, sent);
+        std::swap(chance_, apart_);
+        std::swap(last_, last_apart_);
+    }
+
+    /// One kind in most of the worlds that have any: what follows from two of them is listed for a
+    /// person.
+    void draw_recoveries(std::size_t operations) {
+        const auto some_time = [&] { return operations / 4 + below(operations - operations / 4); };
+        const std::uint64_t kind = below(16);
+        const bool two = kind == 3;
+        if (kind <= 1 || two) {
+            backup_ = 0.05;
+            for (std::uint64_t n = two && below(3) == 0 ? 2 : 1; n > 0; --n)
+                restore_at_.insert(some_time());
+        }
+        if (kind == 2 || (two && below(2) == 0)) {
+            copied_ = device_events_[below(devices_)];
+            copy_ = 0.05;
+            put_back_at_ = some_time();
+        } else if (kind == 4 || two) {
+            clone_at_ = some_time();
+        }
+    }
+
+    void recover(std::size_t i) {
+        if (happens(backup_)) add("backup", {});
+        if (restore_at_.count(i) != 0) add("restore", {});
+        if (happens(copy_)) add("copy", {{"device", copied_}});
+        if (i == put_back_at_) add("put_back", {{"device", copied_}});
+        if (i == clone_at_) {
+            const std::size_t of = below(devices_);
+            clone_ = add("clone", {{"device", at(of)}}).number;
+            cloned_tenant_ = device_tenants_[of];
+        }
+        if (clone_ != 0 && happens(0.3)) {
+            device_events_.push_back(clone_);
+            device_tenants_.push_back(cloned_tenant_);
+            below(2) ? work(devices_) : sync(devices_);
+            device_events_.pop_back();
+            device_tenants_.pop_back();
+        }
     }
 
     // ---- what happens
@@ -246,6 +320,7 @@ private:
     }
 
     std::uint64_t seed_;
+    bool recoveries_;
     test::Chance chance_;
     std::vector<Event> events_;
     std::uint32_t last_ = 0;
@@ -255,6 +330,15 @@ private:
     std::vector<bool> device_offices_;
     std::vector<std::pair<std::uint32_t, std::int64_t>> customers_;
     std::vector<std::uint32_t> records_, sent_;
+    test::Chance apart_;
+    std::uint32_t last_apart_ = 500'000;
+    std::vector<std::pair<std::uint32_t, std::int64_t>> customers_apart_;
+    std::vector<std::uint32_t> records_apart_, sent_apart_;
+    std::set<std::size_t> restore_at_;
+    std::size_t put_back_at_ = SIZE_MAX, clone_at_ = SIZE_MAX;
+    std::int64_t copied_ = 0, cloned_tenant_ = 0;
+    std::uint32_t clone_ = 0;
+    double backup_ = 0, copy_ = 0;
     double lost_ = 0, reply_lost_ = 0, twice_ = 0, cut_ = 0, flipped_ = 0, portal_ = 0, busy_ = 0,
            old_ = 0, killed_ = 0, late_ = 0, restart_ = 0, server_restart_ = 0, crash_ = 0,
            server_crash_ = 0, io_ = 0, full_ = 0, clock_ = 0, server_clock_ = 0, days_ = 0,
@@ -282,7 +366,7 @@ std::uint64_t Event::draw(std::uint64_t seed, std::uint64_t salt) const {
     return hash64({reinterpret_cast<const char*>(all), sizeof all});
 }
 
-Plan Plan::drawn_from(std::uint64_t seed) { return Draw(seed).plan(); }
+Plan Plan::drawn_from(std::uint64_t seed, bool recoveries) { return Draw(seed, recoveries).plan(); }
 
 Plan Plan::parse(std::string_view text) {
     Plan plan;

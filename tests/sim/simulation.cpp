@@ -2,7 +2,6 @@
 #include "sim/simulation.hpp"
 
 #include <algorithm>
-#include <filesystem>
 #include <functional>
 
 #include "model/hash.hpp"
@@ -19,7 +18,6 @@ namespace {
 constexpr std::int64_t kRoundMs = 3'600'000;
 constexpr int kRoundsMax = 20;
 constexpr std::size_t kRepliesKept = 8;
-constexpr const char* kAddress = "https://centre.example";
 constexpr const char* kWords[] = {"Deckel undicht", "Charge fehlt", "Palette schief",
                                   "Etikett lose",   "Naht offen",   "Rand zu weit"};
 
@@ -165,6 +163,18 @@ const std::vector<std::string>& fault_classes() {
         "device file cloned",
         "file went on as a fork",
         "further copy turned away",
+        "offer kept back for a person",
+        "user switched",
+        "user switched with unsent work",
+        "device revoked",
+        "device revoked with unsent work",
+        "file enrolled anew",
+        "territory taken",
+        "territory taken with unsent work",
+        "territory given",
+        "customer erased",
+        "customer erased while a device had unsent work on it",
+        "words about an erased customer held back",
         "file renewed",
     };
     return classes;
@@ -183,6 +193,8 @@ private:
     Simulation& simulation_;
     Unit& unit_;
 };
+
+std::unique_ptr<Transport> Simulation::wire_of(Unit& u) { return std::make_unique<Wire>(*this, u); }
 
 /// What is about to be captured in one go.
 struct Simulation::Draft {
@@ -251,6 +263,11 @@ void Simulation::happen(const Event& event) {
         {"copy", &Simulation::copy_device},
         {"put_back", &Simulation::put_back},
         {"clone", &Simulation::clone},
+        {"user", &Simulation::switch_user},
+        {"revoke", &Simulation::revoke},
+        {"enrol", &Simulation::enrol_again},
+        {"scopes", &Simulation::set_scopes},
+        {"erase", &Simulation::erase},
     };
     const Event* outer = std::exchange(event_, &event);
     now_ms_ += 7;
@@ -310,6 +327,7 @@ void Simulation::make_server(const Event& event) {
         servers_.push_back(std::move(s));
     }
     if (engines > 1) strike("several servers over one store");
+    erases_ = event.get("erasures") != 0;
     open_servers();
 }
 
@@ -320,9 +338,10 @@ void Simulation::make_device(const Event& event) {
     Unit& u = *made;
     u.event = event.number;
     u.tenant = event.get("tenant");
-    u.rep = "R" + std::to_string(event.get("rep"));
+    u.rep = u.first_rep = "R" + std::to_string(event.get("rep"));
     u.role = roles[event.get("role") & 3];
-    u.newer_server = event.get("newer") != 0;
+    // A newer server would carry out an order on the fields only it knows.
+    u.newer_server = event.get("newer") != 0 && !erases_;
     char name[32];
     std::snprintf(name, sizeof name, "device%06u.rapport", event.number);
     u.path = folder_.file(name);
@@ -331,7 +350,7 @@ void Simulation::make_device(const Event& event) {
     if (std::abs(u.machine->skew_ms) > 86'400'000)
         strike("clock of a device wrong by more than a day");
     u.disk = make_disk(u.path, u.event);
-    u.wire = std::make_unique<Wire>(*this, u);
+    u.wire = wire_of(u);
     units_.emplace(event.number, std::move(made));
     open(u);
     server::Invitee invitee;
@@ -510,7 +529,7 @@ std::set<int> Simulation::screen(Unit& u, const RecordId& id, const Field& field
             if (const Write* write = change.write_of(field.number))
                 for (const Added& add : write->adds) pending(add);
         if (confirmed)
-            for (const LiveValue& l : confirmed->live) see(oracle_.under(l.dot, site, l.key));
+            for (const LiveValue& l : confirmed->live) see(oracle_.which(site, l));
         return seen;
     }
     // What is pending hides what is confirmed, and what an edit replaces never grows by a pull.
@@ -526,7 +545,7 @@ std::set<int> Simulation::screen(Unit& u, const RecordId& id, const Field& field
                 std::any_of(shown.begin(), shown.end(),
                             [&](const Item& item) { return item.value == l.value; }) ||
                 (shown.empty() && l.value.is_null()))
-                see(oracle_.under(l.dot, site, l.key));
+                see(oracle_.which(site, l));
     }
     return oracle_.with_seen(seen);
 }
@@ -559,6 +578,10 @@ bool Simulation::commit(Unit& u, std::vector<RecordEdit> edits, std::vector<Capt
         if (e.create) {
             tenants_.emplace(e.id, u.tenant);
             kinds_.emplace(e.id, e.kind);
+            for (const FieldEdit& f : e.fields)
+                if (f.field->name == "customer_id" && !f.content.empty())
+                    if (const auto* id = f.content[0].value.text())
+                        customer_of_.emplace(e.id, *RecordId::from_bytes(*id));
         }
     Captured captured;
     std::size_t unsure = 0;
@@ -592,6 +615,7 @@ bool Simulation::commit(Unit& u, std::vector<RecordEdit> edits, std::vector<Capt
         }
         name_captures(u, captures);
     }
+    if (!u.doomed) note_told(u, captures);
     for (const Capture& capture : captures) u.unsent.insert(capture.number);
     oracle_.captured(std::move(captures));
     if (u.syncing || depth_ > 0) strike("captured while a request was under way");
@@ -935,9 +959,13 @@ void Simulation::open_servers() {
         try {
             const std::shared_ptr<server::Storage> storage =
                 server::open_sqlite_storage(folder_.file("server.db"));
+            if (erases_)
+                erasures_ = std::make_unique<server::Erasures>(
+                    server::erasures_path(folder_.file("server.db")));
             for (Server& s : servers_) {
                 s.storage = storage;
-                s.engine = std::make_unique<server::Engine>(*s.storage, *s.machine, s.limits);
+                s.engine = std::make_unique<server::Engine>(*s.storage, *s.machine, s.limits,
+                                                            server::kHorizonDays, erasures_.get());
             }
             return;
         } catch (const Error& e) {
@@ -991,7 +1019,10 @@ HttpResponse Simulation::enrol(const HttpRequest& request) {
         const auto wanted = server::enrolment_request_from_json(request.body);
         const auto tx = servers_[0].storage->begin_write();
         const auto enrolment = server::redeem(*tx, *servers_[0].machine, wanted);
-        expect(enrolment.has_value(), "an invitation is redeemed", "an enrolment was refused");
+        if (!enrolment) {  // the credential of a file that has one already
+            response = problem(403, "not_authorised", "the code is not to be redeemed so");
+            return;
+        }
         tx->commit();
         response = response_of(server::http::json(
             200,
@@ -1014,7 +1045,14 @@ HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool unto
         expect(!untouched, "the frame of a request holds", e.what());
         return problem(400, "protocol_violated", e.what());
     }
-    const auto wire = decode<protocol::Request>(archive);
+    auto wire = decode<protocol::Request>(archive);
+    for (const auto& [number, u] : units_)
+        if (u->newer_server && !wire.witnessed.empty() && u->requests.contains(wire.next)) {
+            as_older_device(wire);
+            archive = encode(wire);
+            break;
+        }
+    const auto notes_before = wire.witnessed.empty() ? std::set<std::uint64_t>{} : kept_back();
     const bool done = at_centre([&] {
         device = server::device_of(
             *s.storage->begin_read(),
@@ -1024,6 +1062,10 @@ HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool unto
             return;
         }
         server::Engine::Answer a = s.engine->sync({device->writer, archive});
+        if (device->revoked && a.error_code == "not_authorised") {
+            response = problem(401, "not_authorised", a.error_sentence);
+            return;
+        }
         expect(a.error_code.empty(), "no request of a device violates the protocol",
                a.error_code + ": " + a.error_sentence);
         trace(a.archive);
@@ -1032,15 +1074,7 @@ HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool unto
         response.content_type = protocol::kContentType;
         response.body = std::move(a.archive);
     });
-    if (device && done && response.status == 200)
-        for (const std::string& bytes : wire.witnessed) {
-            const RecordState state = decode_record(bytes);
-            for (const auto& [number, field] : state.fields)
-                for (const LiveValue& l : field.live)
-                    if (const int which = oracle_.under(l.dot, {state.id, number}, l.key);
-                        which >= 0)
-                        oracle_.offered(which);
-        }
+    if (device && done && response.status == 200) note_offers(*device, wire, notes_before);
     if (device) {
         const bool forks = wire.kind == protocol::kFork;
         note_arrivals(forks ? wire.writer : device->writer, wire.bundles);
@@ -1050,6 +1084,14 @@ HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool unto
     const std::string sent = response.body;
     look_at_centre([&](server::Transaction& tx) { judge_sent(tx, *device, sent); });
     const auto reply = decode<protocol::Reply>(response.body);
+    if (log_) tell(wire, reply);
+    if (device->revoked) {
+        bool reasons = false;
+        for (const auto& verdict : reply.verdicts) reasons |= !verdict.reasons.empty();
+        expect(
+            reply.records.empty() && reply.departures.empty() && reply.authors.empty() && !reasons,
+            "a revoked device receives nothing", "a reply to a revoked device says more");
+    }
     if (from && reply.outcome == protocol::Outcome::mismatch)
         expect(restores_ + copies_ > 0, "nobody recovers without a restore",
                "a device is told that it or the centre was restored");
@@ -1058,6 +1100,24 @@ HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool unto
     if (from && from->newer_server) response.body = as_newer_server(response.body);
     response.body = protocol::pack(response.body, protocol::Contents::reply);
     return response;
+}
+
+/// An exchange in the log, a line.
+void Simulation::tell(const protocol::Request& request, const protocol::Reply& reply) const {
+    *log_ << "    request kind " << int{request.kind} << " more " << request.more << " bundles "
+          << request.bundles.size() << " witnessed " << request.witnessed.size() << "; outcome "
+          << static_cast<int>(reply.outcome) << " checkpoint " << reply.checkpoint << " download "
+          << reply.download << " renewal " << reply.renewal;
+    for (const auto& v : reply.verdicts)
+        *log_ << " verdict " << v.counter << "=" << static_cast<int>(v.verdict);
+    for (const std::string& bytes : reply.records) {
+        const RecordState state = decode_record(bytes);
+        *log_ << " record " << state.id.text().substr(24) << " " << state.scope;
+    }
+    for (const protocol::Departed& d : reply.departures)
+        *log_ << " departure " << d.id.text().substr(24) << " " << d.move;
+    for (const RecordId& id : reply.not_yours) *log_ << " not_yours " << id.text().substr(24);
+    *log_ << "\n";
 }
 
 /// Every record gets a field that this build does not know.
@@ -1069,6 +1129,15 @@ std::string Simulation::as_newer_server(const std::string& archive) const {
         bytes = encode_record(state, [](std::uint16_t, const LiveValue& l) { return l.elided; });
     }
     return encode(reply);
+}
+
+/// Its server would know the field; this one does not.
+void Simulation::as_older_device(protocol::Request& request) const {
+    for (std::string& bytes : request.witnessed) {
+        RecordState state = decode_record(bytes);
+        state.fields.erase(kUnknownField);
+        bytes = encode_record(state);
+    }
 }
 
 HttpResponse Simulation::exchange(Unit& u, const HttpRequest& request) {
@@ -1085,8 +1154,10 @@ HttpResponse Simulation::exchange(Unit& u, const HttpRequest& request) {
     const auto wire = decode<protocol::Request>(protocol::unpack(request.body, 8U << 20));
     const std::uint64_t hash = hash64(request.body);
     const auto [kept, first] = u.requests.emplace(wire.next, hash);
-    expect(first || kept->second == hash, "a retry is the same request",
-           "the request of a sync id has other bytes than before");
+    // An order takes what it reaches also from a request on its way, and who logs in again has lost
+    // what syncs before had brought and says so.
+    expect(first || kept->second == hash || !erased_.empty() || u.switched,
+           "a retry is the same request", "the request of a sync id has other bytes than before");
     u.newest_request = wire.next;
     trace(request.body);
     sent_[event.number].push_back(request);
@@ -1386,131 +1457,68 @@ void Simulation::settle() {
                     expect(commits < 10'000, "everything comes to rest",
                            "what the centre carries on with has no end");
         });
+        round.arguments["engine"] = rounds;
         for (auto& [number, u] : units_) {
-            round.arguments["engine"] = rounds;
-            const Event* outer = std::exchange(event_, &round);
-            u->machine->draw_from(
-                round.draw(plan_.seed, 9'000 + number * 100 + static_cast<std::uint64_t>(rounds)));
-            open(*u);
-            u->exchanges = 0;
-            u->told_to_wait = false;
-            u->syncing = &round;
-            SyncBudget budget;
-            budget.time = std::chrono::hours(24 * 400);
-            const SyncResult result = u->syncer->sync_for(budget);
-            u->syncing = nullptr;
-            event_ = outer;
-            if (std::exchange(u->declined, result.end == SyncEnd::needs_recovery) || u->declined)
-                continue;
-            note_writer(*u);
-            expect(result.end == SyncEnd::complete, "everything comes to rest",
-                   "a sync without faults ended with " + std::string(name_of(result.end)) + ": " +
-                       result.sentence);
-            judge_result(*u, result);
-            if (result.applied + result.refused + result.decided + result.received > 0)
-                quiet = false;
+            // Whoever comes back to a file downloads all of theirs; that is no news.
+            for (const std::string& rep : others_of(*u)) {
+                become(*u, rep);
+                if (sync_at_rest(*u, round, rounds)) quiet = false;
+            }
+            if (sync_at_rest(*u, round, rounds)) quiet = false;
         }
         now_ms_ += kRoundMs;
     }
+    erase_for_good();
     judge_centre();
     for (auto& [number, u] : units_) {
-        judge_unsent(*u);
-        judge_file(*u);
-        if (u->declined) continue;
-        judge_copy(*u);
-        judge_parked(*u);
+        for (const std::string& rep : others_of(*u)) {
+            judge_at_rest(*u);
+            become(*u, rep);
+            sync_at_rest(*u, round, 0);
+        }
+        judge_at_rest(*u);
     }
     judge_lost();
 }
 
-// ---- restored and copied files
-
-void Simulation::back_up(const Event& event) {
-    const std::string file = folder_.file("backup" + std::to_string(event.number));
-    if (at_centre([&] { servers_[0].storage->backup(file); }))
-        backup_ = Backup{file, oracle_.all_arrived(), judged_};
+std::vector<std::string> Simulation::others_of(const Unit& u) {
+    std::vector<std::string> reps;
+    for (const auto& [rep, user] : u.logged_out) reps.push_back(rep);
+    return reps;
 }
 
-void Simulation::restore(const Event&) {
-    if (!backup_ || depth_ > 0) return;
-    close_servers();
-    server_disk_->heal();
-    const std::string file = folder_.file("server.db");
-    for (const char* tail : {"-wal", "-shm"}) std::filesystem::remove(file + tail);
-    std::filesystem::copy_file(backup_->file, file,
-                               std::filesystem::copy_options::overwrite_existing);
-    server_disk_->adopt();
-    open_servers();
-    ++centre_version_;
-    ++restores_;
-    oracle_.back_to(backup_->arrived);
-    judged_ = backup_->judged;
-    strike("centre restored from a backup");
-}
-
-void Simulation::copy_device(const Event& event) {
-    Unit* u = unit(event);
-    if (!u || u->syncing) return;
-    u->disk->heal();
-    close(*u);  // closing brings the log home
-    u->copy = folder_.file("copy" + std::to_string(event.number));
-    std::filesystem::copy_file(u->path, u->copy);
-    u->unsent_at_copy = u->unsent;
-    open(*u);
-}
-
-/// Work captured since the copy was made, and not sent, went with the file: nobody can bring it
-/// back.
-void Simulation::put_back(const Event& event) {
-    Unit* u = unit(event);
-    if (!u || u->syncing || u->copy.empty()) return;
-    close(*u);
-    u->disk->heal();
-    for (const char* tail : {"-wal", "-shm"}) std::filesystem::remove(u->path + tail);
-    std::filesystem::copy_file(u->copy, u->path, std::filesystem::copy_options::overwrite_existing);
-    u->disk->adopt();
-    for (const int number : u->unsent) {
-        Capture& capture = oracle_.at(number);
-        if (!u->unsent_at_copy.contains(number) && !capture.arrived) capture.excused = true;
-    }
-    u->unsent = u->unsent_at_copy;
-    ++u->copies;
-    ++copies_;
-    open(*u);
-    u->writer = Replica(*u->store).identity()->writer;
-    strike("device file put back from a copy");
-}
-
-void Simulation::clone(const Event& event) {
-    Unit* of = unit(event);
-    if (!of || of->syncing || units_.contains(event.number)) return;
-    open(*of);
-    of->disk->heal();
-    close(*of);
-    auto made = std::make_unique<Unit>();
-    Unit& u = *made;
-    u.event = event.number;
-    u.tenant = of->tenant;
-    u.rep = of->rep;
-    u.role = of->role;
-    u.newer_server = of->newer_server;
-    u.writer = of->writer;
-    u.unsent = of->unsent;
-    u.requests = of->requests;
-    char name[32];
-    std::snprintf(name, sizeof name, "device%06u.rapport", event.number);
-    u.path = folder_.file(name);
-    std::filesystem::copy_file(of->path, u.path);
-    // Two copies that capture in the same millisecond would give the same capture id.
-    u.machine = std::make_unique<Machine>(now_ms_, of->machine->skew_ms + 1);
-    u.machine->draw_from(event.draw(plan_.seed, event.number));
-    u.disk = make_disk(u.path, u.event);
-    u.wire = std::make_unique<Wire>(*this, u);
-    ++u.copies, ++of->copies, ++copies_;
-    units_.emplace(event.number, std::move(made));
-    open(*of);
+bool Simulation::sync_at_rest(Unit& u, const Event& round, int number) {
+    const Event* outer = std::exchange(event_, &round);
+    u.machine->draw_from(
+        round.draw(plan_.seed, 9'000 + u.event * 100 + static_cast<std::uint64_t>(number)));
     open(u);
-    strike("device file cloned");
+    u.exchanges = 0;
+    u.told_to_wait = false;
+    u.syncing = &round;
+    SyncBudget budget;
+    budget.time = std::chrono::hours(24 * 400);
+    const SyncResult result = u.syncer->sync_for(budget);
+    u.syncing = nullptr;
+    event_ = outer;
+    if (std::exchange(u.declined, result.end == SyncEnd::needs_recovery) || u.declined)
+        return false;
+    note_writer(u);
+    expect(result.end == SyncEnd::complete || (u.revoked && result.end == SyncEnd::not_authorised),
+           "everything comes to rest",
+           "a sync without faults ended with " + std::string(name_of(result.end)) + ": " +
+               result.sentence);
+    judge_result(u, result);
+    return result.applied + result.refused + result.decided > 0 ||
+           (result.received > 0 && u.logged_out.empty());
+}
+
+void Simulation::judge_at_rest(Unit& u) {
+    judge_unsent(u);
+    judge_file(u);
+    if (u.declined || u.revoked) return;
+    judge_copy(u);
+    judge_parked(u);
+    judge_erased(u.path, "device " + std::to_string(u.event), true);
 }
 
 Report simulate(const Plan& plan, std::ostream* log) {

@@ -17,6 +17,7 @@
 #include "rapport/store.hpp"
 #include "rapport/sync/syncer.hpp"
 #include "server/engine.hpp"
+#include "server/erasure.hpp"
 #include "sim/oracle.hpp"
 #include "sim/plan.hpp"
 #include "support/chance.hpp"
@@ -69,6 +70,8 @@ private:
     test::Chance chance_{0};
 };
 
+inline constexpr const char* kAddress = "https://centre.example";
+
 class Simulation {
 public:
     Simulation(const Plan& plan, std::ostream* log);
@@ -107,8 +110,17 @@ private:
         int copies = 0;             ///< how often it was put back or cloned
         bool told_to_wait = false;  ///< by the last answer
         bool declined = false;      ///< it waits to be enrolled anew
+        bool revoked = false;
+        bool switched = false;  ///< somebody has logged out of it
+        std::string first_rep;
+        struct User {
+            std::uint64_t writer = 0;
+            std::set<int> unsent;
+        };
+        std::map<std::string, User> logged_out;  ///< whose work waits in the file
     };
     class Wire;
+    std::unique_ptr<Transport> wire_of(Unit& unit);
     struct Killed {};
 
     std::unique_ptr<test::Disk> make_disk(const std::string& path, std::uint32_t device);
@@ -153,6 +165,8 @@ private:
     HttpResponse answer(Server& server, const HttpRequest& request, bool untouched,
                         const Unit* from);
     std::string as_newer_server(const std::string& archive) const;
+    void tell(const protocol::Request& request, const protocol::Reply& reply) const;
+    void as_older_device(protocol::Request& request) const;
 
     // ---- events
 
@@ -185,7 +199,22 @@ private:
     void copy_device(const Event& event);
     void put_back(const Event& event);
     void clone(const Event& event);
+    void enrol_as(Unit& unit, const std::string& rep, const std::vector<std::string>& scopes);
+    void switch_user(const Event& event);
+    void become(Unit& unit, const std::string& rep);
+    void revoke(const Event& event);
+    void enrol_again(const Event& event);
+    void set_scopes(const Event& event);
+    void erase(const Event& event);
+    const RecordId& subject_of(const Site& site) const;
+    bool is_erased(const Site& site) const;
+    void note_told(Unit& unit, std::vector<Capture>& captures);
+    void erase_for_good();
     void settle();
+    /// One sync without faults; returns whether something was sent or heard.
+    static std::vector<std::string> others_of(const Unit& unit);
+    void judge_at_rest(Unit& unit);
+    bool sync_at_rest(Unit& unit, const Event& round, int number);
 
     // ---- judging
 
@@ -193,6 +222,12 @@ private:
     void expect(bool holds, const char* invariant, const std::string& sentence) const {
         if (!holds) violated(invariant, sentence);
     }
+    /// Two faults of which each alone would leave a copy that knows: listed for a person.
+    bool doubled() const { return restores_ > 1 || (restores_ > 0 && copies_ > 0); }
+    std::set<std::uint64_t> kept_back();
+    void note_offers(const server::Device& device, const protocol::Request& request,
+                     const std::set<std::uint64_t>& kept_back_before);
+    void note_overtaken(std::uint64_t writer);
     void note_arrivals(std::uint64_t writer, const std::vector<std::string>& bundles);
     void judge_record(server::Transaction& tx, std::int64_t tenant, const RecordId& id);
     void judge_sent(server::Transaction& tx, const server::Device& device,
@@ -204,6 +239,9 @@ private:
     void judge_centre();
     void judge_whole(Unit& unit);
     void judge_lost();
+    /// Calls for every text in these bytes that somebody captured, by its number.
+    void each_text(std::string_view bytes, const std::function<void(int)>& work) const;
+    void judge_erased(const std::string& path, const std::string& whose, bool is_device);
     void judge_file(Unit& unit);
 
     void strike(const std::string& fault) { ++report.struck[fault]; }
@@ -237,16 +275,21 @@ private:
     std::map<std::pair<std::uint64_t, std::uint64_t>, std::pair<Verdict, std::uint64_t>>
         judged_;                // by writer and counter: verdict and hash of the bytes
     std::set<RecordId> moved_;  // customers handed over
-    bool territory_moved_ = false;
+    bool territory_moved_ = false, scopes_changed_ = false;
     std::vector<std::pair<int, std::vector<int>>> wholes_;  // captures saved together, by commit
     struct Backup {
         std::string file;
-        std::set<int> arrived;
+        Oracle::Known known;
         std::map<std::pair<std::uint64_t, std::uint64_t>, std::pair<Verdict, std::uint64_t>> judged;
     };
     std::map<int, RecordId> whole_of_;  // customer of a commit
     std::optional<Backup> backup_;
-    int restores_ = 0, copies_ = 0;  // of the centre; of device files
+    std::unique_ptr<server::Erasures> erasures_;  // only where a plan has erasures
+    bool erases_ = false;
+    std::set<RecordId> erased_;  // customers
+    std::map<RecordId, RecordId> customer_of_;
+    int restores_ = 0, copies_ = 0;     // of the centre; of device files
+    std::set<std::uint32_t> not_back_;  // devices that have not synced since the last restore
 };
 
 }  // namespace rapport::sim

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who may do what changes: users of one file, revoked devices, scopes.
+#include <algorithm>
+
+#include "server/auth/access.hpp"
+#include "sim/simulation.hpp"
+#include "sim/violation.hpp"
+#include "store/replica.hpp"
+
+namespace rapport::sim {
+
+/// With a new invitation: what the file holds unsent goes under its new name.
+void Simulation::enrol_as(Unit& u, const std::string& rep, const std::vector<std::string>& scopes) {
+    server::Invitee invitee;
+    invitee.tenant = tenant_name(u.tenant);
+    invitee.rep = rep;
+    invitee.role = u.role;
+    invitee.scopes = scopes;
+    std::string code;
+    while (code.empty())
+        at_centre([&] {
+            const auto tx = servers_[0].storage->begin_write();
+            const std::string drawn = server::invite(*tx, *servers_[0].machine, invitee);
+            tx->commit();
+            code = drawn;
+        });
+    server_disk_->heal();
+    on(u, [&] {
+        u.syncer->enrol(kAddress, code);
+        u.writer = Replica(*u.store).identity()->writer;
+    });
+}
+
+// ---- several users of one file
+
+/// Whoever is logged in logs out, and the other one logs in, the first time by an invitation.
+void Simulation::switch_user(const Event& event) {
+    Unit* u = unit(event);
+    if (!u || u->syncing) return;
+    const std::string rep = event.get("to") == 0
+                                ? u->first_rep
+                                : "R" + std::to_string(1000 + u->event * 10 + event.get("to"));
+    if (rep == u->rep) return;
+    become(*u, rep);
+    strike("user switched");
+    judge_unsent(*u);
+}
+
+void Simulation::become(Unit& u, const std::string& rep) {
+    open(u);
+    u.disk->heal();  // what a crash leaves of a log-out is seen by tests/crash
+    server_disk_->heal();
+    if (rep == u.rep) return;
+    std::vector<std::string> scopes;
+    const bool left = on(u, [&] {
+        scopes = Replica(*u.store).identity()->scopes;
+        u.store->log_out();
+    });
+    expect(left, "a user can log out", "a log-out without a fault did not come to its end");
+    if (!u.unsent.empty()) strike("user switched with unsent work");
+    u.logged_out[u.rep] = {u.writer, std::move(u.unsent)};
+    u.unsent.clear();
+    u.rep = rep;
+    u.switched = true;
+    if (const auto back = u.logged_out.find(rep); back != u.logged_out.end()) {
+        on(u, [&] { u.store->log_in(rep); });
+        u.writer = back->second.writer;
+        u.unsent = std::move(back->second.unsent);
+        u.logged_out.erase(back);
+    } else {
+        enrol_as(u, rep, scopes);
+    }
+}
+
+// ---- revoked devices
+
+/// With every file that came of it, as `rapportd devices revoke` does it.
+void Simulation::revoke(const Event& event) {
+    Unit* u = unit(event);
+    if (!u || u->revoked) return;
+    at_centre([&] {
+        const auto tx = servers_[0].storage->begin_write();
+        auto device = *tx->device(u->writer);
+        device.revoked = true;
+        tx->save(device);
+        tx->save_revocation(device.writer,
+                            servers_[0].machine->now().at.time_since_epoch().count());
+        tx->commit();
+        u->revoked = true;
+        strike(u->unsent.empty() ? "device revoked" : "device revoked with unsent work");
+    });
+}
+
+void Simulation::enrol_again(const Event& event) {
+    Unit* u = unit(event);
+    if (!u || u->syncing || !(u->revoked || u->declined)) return;
+    open(*u);
+    u->disk->heal();
+    server_disk_->heal();
+    std::vector<std::string> scopes;
+    look_at_centre([&](server::Transaction& tx) {
+        if (const auto device = tx.device(u->writer)) scopes = device->scopes;
+    });
+    if (scopes.empty()) return;
+    enrol_as(*u, u->rep, scopes);
+    u->revoked = u->declined = false;
+    strike("file enrolled anew");
+    judge_unsent(*u);
+}
+
+// ---- scopes
+
+/// As `rapportd devices scopes` does it.
+void Simulation::set_scopes(const Event& event) {
+    Unit* u = unit(event);
+    if (!u) return;
+    const auto mask = static_cast<std::uint64_t>(event.get("territories", 1));
+    std::vector<std::string> scopes;
+    for (std::int64_t i = 0; i < 8; ++i)
+        if (mask >> i & 1U) scopes.push_back(territory(i));
+    if (scopes.empty()) return;
+    at_centre([&] {
+        const auto tx = servers_[0].storage->begin_write();
+        auto device = *tx->device(u->writer);
+        bool lost = false;
+        for (const std::string& scope : device.scopes)
+            if (std::find(scopes.begin(), scopes.end(), scope) == scopes.end()) {
+                tx->save(device.writer,
+                         server::LostScope{
+                             scope, servers_[0].machine->now().at.time_since_epoch().count()});
+                lost = true;
+            }
+        const bool gained =
+            std::any_of(scopes.begin(), scopes.end(), [&](const std::string& scope) {
+                return std::find(device.scopes.begin(), device.scopes.end(), scope) ==
+                       device.scopes.end();
+            });
+        device.scopes = scopes;
+        tx->save(device);
+        tx->commit();
+        if (lost)
+            strike(u->unsent.empty() ? "territory taken" : "territory taken with unsent work");
+        if (gained) strike("territory given");
+        scopes_changed_ |= lost || gained;
+    });
+}
+
+}  // namespace rapport::sim

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// What somebody has to recover from: the centre or a device file goes back to a copy, a file lives
+// on twice.
+#include <filesystem>
+
+#include "sim/simulation.hpp"
+#include "sim/violation.hpp"
+#include "store/core.hpp"
+#include "store/replica.hpp"
+
+namespace rapport::sim {
+
+void Simulation::back_up(const Event& event) {
+    const std::string file = folder_.file("backup" + std::to_string(event.number));
+    if (at_centre([&] { servers_[0].storage->backup(file); }))
+        backup_ = Backup{file, oracle_.known(), judged_};
+}
+
+void Simulation::restore(const Event&) {
+    if (!backup_ || depth_ > 0) return;
+    for (auto& [number, u] : units_) {
+        judge_unsent(*u);  // while it is known what has come
+        not_back_.insert(number);
+    }
+    close_servers();
+    server_disk_->heal();
+    const std::string file = folder_.file("server.db");
+    for (const char* tail : {"-wal", "-shm"}) std::filesystem::remove(file + tail);
+    std::filesystem::copy_file(backup_->file, file,
+                               std::filesystem::copy_options::overwrite_existing);
+    server_disk_->adopt();
+    open_servers();
+    ++centre_version_;
+    ++restores_;
+    oracle_.back_to(backup_->known);
+    judged_ = backup_->judged;
+    strike("centre restored from a backup");
+}
+
+/// Notes that keep an offered record for a person.
+std::set<std::uint64_t> Simulation::kept_back() {
+    std::set<std::uint64_t> kept;
+    look_at_centre([&](server::Transaction& tx) {
+        kept.clear();
+        for (const std::string& tenant : tx.tenants())
+            for (const server::RecoveryNote& note : tx.recovery_notes(tenant))
+                if (!note.offered.empty()) kept.insert(note.id);
+    });
+    return kept;
+}
+
+/// With each value that the centre took up from an offer comes all that it replaced.
+void Simulation::note_offers(const server::Device& device, const protocol::Request& request,
+                             const std::set<std::uint64_t>& kept_back_before) {
+    if (request.witnessed.empty()) return;
+    std::set<RecordId> kept, offered;
+    look_at_centre([&](server::Transaction& tx) {
+        kept.clear();
+        for (const server::RecoveryNote& note : tx.recovery_notes(device.tenant))
+            if (!note.offered.empty() && !kept_back_before.contains(note.id))
+                kept.insert(note.record);
+    });
+    for (const std::string& bytes : request.witnessed) {
+        const RecordState state = decode_record(bytes);
+        if (kept.contains(state.id)) continue;
+        offered.insert(state.id);
+        for (const auto& [number, field] : state.fields)
+            for (const LiveValue& l : field.live)
+                if (const int which = oracle_.which({state.id, number}, l); which >= 0)
+                    oracle_.offered(which);
+    }
+    look_at_centre([&](server::Transaction& tx) {
+        for (const RecordId& id : offered)
+            judge_record(tx, std::stoll(device.tenant.substr(1)), id);
+    });
+}
+
+void Simulation::note_overtaken(std::uint64_t writer) {
+    for (auto& [number, u] : units_)
+        if (u->writer == writer) not_back_.erase(number);
+    if (!not_back_.empty()) strike("centre overtaken after it was restored");
+}
+
+void Simulation::copy_device(const Event& event) {
+    Unit* u = unit(event);
+    if (!u || u->syncing) return;
+    u->disk->heal();
+    close(*u);  // closing brings the log home
+    u->copy = folder_.file("copy" + std::to_string(event.number));
+    std::filesystem::copy_file(u->path, u->copy);
+    u->unsent_at_copy = u->unsent;
+    open(*u);
+}
+
+/// Work captured since the copy was made, and not sent, went with the file: nobody can bring it
+/// back.
+void Simulation::put_back(const Event& event) {
+    Unit* u = unit(event);
+    if (!u || u->syncing || u->copy.empty()) return;
+    close(*u);
+    u->disk->heal();
+    for (const char* tail : {"-wal", "-shm"}) std::filesystem::remove(u->path + tail);
+    std::filesystem::copy_file(u->copy, u->path, std::filesystem::copy_options::overwrite_existing);
+    u->disk->adopt();
+    for (const int number : u->unsent) {
+        Capture& capture = oracle_.at(number);
+        if (!u->unsent_at_copy.contains(number) && !capture.arrived) capture.excused = true;
+    }
+    u->unsent = u->unsent_at_copy;
+    ++u->copies;
+    ++copies_;
+    open(*u);
+    u->writer = Replica(*u->store).identity()->writer;
+    strike("device file put back from a copy");
+}
+
+void Simulation::clone(const Event& event) {
+    Unit* of = unit(event);
+    if (!of || of->syncing || units_.contains(event.number)) return;
+    open(*of);
+    of->disk->heal();
+    close(*of);
+    auto made = std::make_unique<Unit>();
+    Unit& u = *made;
+    u.event = event.number;
+    u.tenant = of->tenant;
+    u.rep = of->rep;
+    u.role = of->role;
+    u.newer_server = of->newer_server;
+    u.writer = of->writer;
+    u.unsent = of->unsent;
+    u.requests = of->requests;
+    char name[32];
+    std::snprintf(name, sizeof name, "device%06u.rapport", event.number);
+    u.path = folder_.file(name);
+    std::filesystem::copy_file(of->path, u.path);
+    // Two copies that capture in the same millisecond would give the same capture id.
+    u.machine = std::make_unique<Machine>(now_ms_, of->machine->skew_ms + 1);
+    u.machine->draw_from(event.draw(plan_.seed, event.number));
+    u.disk = make_disk(u.path, u.event);
+    u.wire = wire_of(u);
+    ++u.copies, ++of->copies, ++copies_;
+    units_.emplace(event.number, std::move(made));
+    open(*of);
+    open(u);
+    strike("device file cloned");
+}
+
+}  // namespace rapport::sim
