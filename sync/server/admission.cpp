@@ -404,12 +404,12 @@ void Admission::settle_home(StoredRecord& record, int depth) {
 /// A new record whose customer has left: it lives there, and its author is told where it went.
 void Admission::settle_departed(StoredRecord& record) {
     const auto departure = departure_above(record);
-    const bool office = authority_ == Authority::office;
-    if (departure && (office || in_time(*departure)))
-        return changes_.depart(record, departure->from);
-    if (office) return;
     const auto lost = lost_ms(record.state.scope);
-    if (lost && captured_ms_ <= *lost) return;
+    const bool office = authority_ == Authority::office;
+    const bool lost_since = lost && captured_ms_ <= *lost;
+    if (departure && (office || lost_since || in_time(*departure)))
+        return changes_.depart(record, departure->from);
+    if (office || lost_since) return;
     note(departure || lost ? reviews_ : refusals_, record.state.id, {}, "not_in_scope", {"home"});
 }
 
