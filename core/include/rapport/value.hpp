@@ -28,20 +28,6 @@ struct Value {
     Value(const char* text) : is(std::string(text)) {}
     Value(Parts parts) : is(std::move(parts)) {}
 
-    // Not std::variant's own copy: g++ 12 destroys what it has not made when there is no memory.
-    Value(const Value& other) {
-        if (const auto* integer = other.integer())
-            is = *integer;
-        else if (const auto* text = other.text())
-            is.emplace<std::string>(*text);
-        else if (const auto* parts = other.parts())
-            is.emplace<Parts>(*parts);
-    }
-    Value(Value&&) noexcept = default;
-    Value& operator=(const Value& other) { return *this = Value(other); }
-    Value& operator=(Value&&) noexcept = default;
-    ~Value() = default;
-
     bool is_null() const { return is.index() == 0; }
     const std::int64_t* integer() const { return std::get_if<std::int64_t>(&is); }
     const std::string* text() const { return std::get_if<std::string>(&is); }
