@@ -28,6 +28,14 @@ struct Value {
     Value(const char* text) : is(std::string(text)) {}
     Value(Parts parts) : is(std::move(parts)) {}
 
+    // Not std::variant's own copy: in g++ 12 it destroys what it has not made when there is no
+    // memory.
+    Value(const Value& other);
+    Value(Value&&) noexcept = default;
+    Value& operator=(const Value& other);
+    Value& operator=(Value&&) noexcept = default;
+    ~Value() = default;
+
     bool is_null() const { return is.index() == 0; }
     const std::int64_t* integer() const { return std::get_if<std::int64_t>(&is); }
     const std::string* text() const { return std::get_if<std::string>(&is); }
