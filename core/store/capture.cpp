@@ -78,15 +78,13 @@ public:
           now_(core.now()),
           standing_(standing),
           role_(standing.role),
-          limits_(standing.limits) {
-        stamp_ = core.clock().tick(core.server_time_ms());
-        capture_ = {core.capture_file(), core.capture_number(stamp_)};
-    }
+          limits_(standing.limits) {}
 
     // Refused, it leaves nothing in the transaction.
     Captured run(std::span<const RecordEdit> edits) {
         for (const RecordEdit& edit : edits) load_record(edit);
         if (refused()) return std::move(captured_);
+        take_stamp();
         choose_bundle();
         for (Working& w : working_) write_record(w);
         for (Working& w : working_) check_whole(w);
@@ -209,6 +207,28 @@ private:
             check_writer(*w.edit.kind, f.field, w.edit.id, creates, role_, captured_.refusals);
             if (!creates) check_open(present, *f.field, captured_.refusals);
         }
+    }
+
+    // ---- when
+
+    // Later than everything the edited fields hold, also where the clock was set back behind it.
+    // What the server has not confirmed it may have replaced: no stamp gets in that is too far
+    // ahead.
+    void take_stamp() {
+        const std::int64_t now_ms = core_.server_time_ms();
+        const Stamp furthest = HybridClock::at(now_ms + kStampAheadMsMax);
+        const auto seen = [&](const Working& w, bool pending) {
+            Stamp newest = 0;
+            for (const FieldEdit& f : w.edit.fields)
+                newest =
+                    std::max(newest, newest_stamp(w.loaded, f.field->number,
+                                                  [&](const PendingChange&) { return pending; }));
+            return newest;
+        };
+        for (const Working& w : working_)
+            core_.clock().observe(std::max(seen(w, false), std::min(seen(w, true), furthest)));
+        stamp_ = core_.clock().tick(now_ms);
+        capture_ = {core_.capture_file(), core_.capture_number(stamp_)};
     }
 
     // ---- which bundle

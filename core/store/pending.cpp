@@ -259,6 +259,18 @@ std::optional<Loaded> load(sqlite::Database& db, const Kind& kind, const RecordI
     return Loaded{std::move(*row), std::move(pending)};
 }
 
+Stamp newest_stamp(const Loaded& loaded, std::uint16_t field,
+                   const std::function<bool(const PendingChange&)>& counts) {
+    Stamp newest = 0;
+    if (const auto state = loaded.row.confirmed.fields.find(field);
+        state != loaded.row.confirmed.fields.end())
+        for (const LiveValue& live : state->second.live) newest = std::max(newest, live.stamp);
+    for (const PendingChange& change : loaded.pending)
+        if (const Write* write = change.write_of(field); write && counts(change))
+            for (const Added& add : write->adds) newest = std::max(newest, add.stamp);
+    return newest;
+}
+
 // ---- bundles
 
 namespace {

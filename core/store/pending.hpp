@@ -77,6 +77,10 @@ struct Loaded {
 };
 std::optional<Loaded> load(sqlite::Database& db, const RecordId& id);
 std::optional<Loaded> load(sqlite::Database& db, const Kind& kind, const RecordId& id);
+/// The newest stamp in what is confirmed of a field and in the pending changes that count; 0 if
+/// there is none.
+Stamp newest_stamp(const Loaded& loaded, std::uint16_t field,
+                   const std::function<bool(const PendingChange&)>& counts);
 
 // ---- bundles
 

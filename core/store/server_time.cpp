@@ -67,7 +67,9 @@ private:
         for (PendingChange& change : loaded->pending) {
             if (!unsettled_.contains(change.bundle)) continue;
             for (Write& write : change.writes) {
-                const Stamp held = newest_held(*loaded, write.field);
+                const Stamp held = newest_stamp(
+                    *loaded, write.field,
+                    [&](const PendingChange& other) { return !unsettled_.contains(other.bundle); });
                 for (Added& add : write.adds) {
                     const Stamp before = std::exchange(add.stamp, to(add.stamp, held));
                     met |= add.stamp != before;
@@ -75,18 +77,6 @@ private:
             }
         }
         if (met) save_with_pending(writing_.db, loaded->row, loaded->pending);
-    }
-
-    Stamp newest_held(const Loaded& loaded, std::uint16_t field) const {
-        Stamp newest = 0;
-        if (const auto state = loaded.row.confirmed.fields.find(field);
-            state != loaded.row.confirmed.fields.end())
-            for (const LiveValue& l : state->second.live) newest = std::max(newest, l.stamp);
-        for (const PendingChange& change : loaded.pending)
-            if (const Write* write = change.write_of(field);
-                write && !unsettled_.contains(change.bundle))
-                for (const Added& add : write->adds) newest = std::max(newest, add.stamp);
-        return newest;
     }
 
     Store::Core::Writing& writing_;
