@@ -104,6 +104,14 @@ void save_pending(sqlite::Database& db, const PendingChange& change, const Row& 
             .bind(1, change.bundle)
             .bind(2, change.record)
             .run();
+        // A bundle that has lost its part in a record waits for nobody over it, nor anybody for it.
+        db.prepare(
+              "DELETE FROM needs WHERE (bundle = ?1 OR needed = ?1) AND NOT EXISTS (SELECT 1 FROM "
+              "change a JOIN change b ON b.record = a.record WHERE a.bundle = needs.bundle AND "
+              "b.bundle = needs.needed) AND NOT EXISTS (SELECT 1 FROM change WHERE bundle = "
+              "needs.needed AND creates)")
+            .bind(1, change.bundle)
+            .run();
         return;
     }
     db.prepare(
