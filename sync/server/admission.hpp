@@ -33,7 +33,8 @@ public:
               Authority authority = Authority::device, std::set<RecordId> erased = {});
 
     /// `applied`: everything is merged and saved through the round's transaction. Otherwise nothing
-    /// was written that a rolled back savepoint does not undo. `later`: it needs what has not
+    /// was written: all checks come before the first write, so that a bundle needs no savepoint of
+    /// its own. `later`: it needs what has not
     /// arrived; sending it again may succeed. `review`: it was sent again for kReviewAfter and a
     /// record it changes has still not arrived, or it changes or names what has left the device's
     /// scopes, and its author had no right to that any more.

@@ -269,11 +269,8 @@ private:
                                           round_.tx.revoked_at(device_.writer).value_or(0)) {
             verdict = {Verdict::review, {refusal({}, {}, "revoked")}};
         } else {
-            round_.tx.savepoint([&] {
-                verdict =
-                    Admission(round_, device_, bundle, Authority::device, stripped.reached).judge();
-                return verdict.verdict == Verdict::applied;
-            });
+            verdict =
+                Admission(round_, device_, bundle, Authority::device, stripped.reached).judge();
         }
         if (verdict.verdict != Verdict::refused) hold(round_.tx, device_.tenant, stripped);
         round_.tx.save_verdict(device_.writer, bundle.counter, verdict, bytes, round_.now_ms());
@@ -510,19 +507,24 @@ std::vector<Engine::Answer> Engine::sync(const std::vector<Call>& calls) {
     Round round(*tx, environment_, limits_, horizon_days_);
     round.erasures = erasures_;
     std::vector<Answer> answers;
+    // A savepoint costs a copy of each page that is written in it: a call alone needs none, because
+    // what it leaves when it fails is not committed.
+    const bool alone = calls.size() == 1;
     for (const Call& call : calls) {
         Answer& a = answers.emplace_back();
+        const auto handle = [&] {
+            a.archive = answer(round, call, a.differing);
+            return true;
+        };
         try {
-            tx->savepoint([&] {
-                a.archive = answer(round, call, a.differing);
-                return true;
-            });
+            alone ? handle() : tx->savepoint(handle);
         } catch (const Error& e) {
             if (is_of_the_storage(e.code())) throw;
             a = {{}, code_for_peer(e.code()), e.what()};
         } catch (const std::exception& e) {
             a = {{}, code_for_peer(ErrorCode::internal), e.what()};
         }
+        if (alone && !a.error_code.empty()) return answers;
     }
     commit(round);
     return answers;
@@ -547,12 +549,8 @@ std::optional<StoredVerdict> Engine::accept(const std::string& tenant, Dot bundl
     const Device device = *tx->device(bundle.writer);
     Stripped stripped;
     if (erasures_) stripped = strip(*tx, *erasures_, device, bundles.front(), round.now_ms());
-    StoredVerdict verdict;
-    tx->savepoint([&] {
-        verdict =
-            Admission(round, device, bundles.front(), Authority::office, stripped.reached).judge();
-        return verdict.verdict == Verdict::applied;
-    });
+    const StoredVerdict verdict =
+        Admission(round, device, bundles.front(), Authority::office, stripped.reached).judge();
     if (verdict.verdict == Verdict::later) return verdict;
     tx->decide(bundle.writer, bundle.counter, verdict);
     commit(round);

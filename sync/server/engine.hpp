@@ -40,8 +40,9 @@ public:
         std::string error_sentence;
         std::size_t differing = 0;  ///< stretches that the device held otherwise, of those compared
     };
-    /// Handles all calls in one durable commit, a savepoint per bundle. Answers may leave once this
-    /// returns. Throws Error when the storage fails; then nothing of any call happened.
+    /// Handles all calls in one durable commit; of a call that fails, and of a bundle that is not
+    /// applied, nothing stays. Answers may leave once this returns. Throws Error when the storage
+    /// fails; then nothing of any call happened.
     std::vector<Answer> sync(const std::vector<Call>& calls);
     Answer sync(const Call& call) { return sync(std::vector<Call>{call}).front(); }
 

@@ -2,6 +2,7 @@
 #include <map>
 #include <mutex>
 #include <new>
+#include <tuple>
 #include <utility>
 
 #include "model/archive.hpp"
@@ -254,19 +255,25 @@ public:
     }
 
     bool savepoint(const std::function<bool()>& work) override {
-        struct Read {
-            std::map<std::pair<std::string, RecordId>, StoredRecord>& records;
+        write_counters();
+        struct Kept {
+            SqliteTransaction& transaction;
             bool stands = false;
-            ~Read() {
-                if (!stands) records.clear();
+            ~Kept() {
+                if (stands) return;
+                transaction.read_.clear();
+                transaction.counters_.clear();
             }
-        } read{read_};
+        } kept{*this};
         sqlite::Savepoint savepoint(db_);
         if (!work()) return false;
         savepoint.release();
-        return read.stands = true;
+        return kept.stands = true;
     }
-    void commit() override { transaction_.commit(); }
+    void commit() override {
+        write_counters();
+        transaction_.commit();
+    }
 
     // devices and rights
     std::optional<Device> device(std::uint64_t writer) override {
@@ -485,6 +492,7 @@ public:
         q.run();
     }
     std::vector<Stream> streams(const std::string& tenant) override {
+        write_counters();
         auto q = db_.prepare("SELECT id, scope, head FROM stream WHERE tenant = ? ORDER BY scope");
         q.bind_all(tenant);
         std::vector<Stream> streams;
@@ -635,10 +643,7 @@ public:
             q.bind_all(tenant, int{kind}, system, id, record).run();
     }
     std::uint64_t next_number(const std::string& tenant, const std::string& sequence) override {
-        auto q = db_.prepare(
-            "INSERT INTO number (tenant, sequence, last) VALUES (?, ?, 1) "
-            "ON CONFLICT (tenant, sequence) DO UPDATE SET last = last + 1 RETURNING last");
-        return only(q.bind_all(tenant, sequence));
+        return raise(Counts::numbers, tenant, sequence);
     }
     std::vector<OpenDecision> open_decisions(const std::string& tenant) override {
         auto q =
@@ -738,11 +743,10 @@ public:
     }
     void raise_number(const std::string& tenant, const std::string& sequence,
                       std::uint64_t at_least) override {
-        db_.prepare(
-               "INSERT INTO number (tenant, sequence, last) VALUES (?, ?, ?) "
-               "ON CONFLICT (tenant, sequence) DO UPDATE SET last = max(last, excluded.last)")
-            .bind_all(tenant, sequence, at_least)
-            .run();
+        Counter& counter = counter_of(Counts::numbers, tenant, sequence);
+        if (counter.last >= at_least) return;
+        counter.last = at_least;
+        counter.raised = true;
     }
     // erasures
     std::optional<std::string> note(const std::string& name) override {
@@ -847,15 +851,10 @@ public:
 
     // feed
     std::uint64_t feed_head(const std::string& tenant) override {
-        auto q = db_.prepare("SELECT head FROM feed WHERE tenant = ?");
-        q.bind_all(tenant);
-        return q.step() ? q.unsigned_integer(0) : 0;
+        return counter_of(Counts::commits, tenant, {}).last;
     }
     std::uint64_t next_commit(const std::string& tenant) override {
-        db_.prepare("UPDATE feed SET head = head + 1 WHERE tenant = ?").bind_all(tenant).run();
-        if (db_.changes() == 0)
-            db_.prepare("INSERT INTO feed (tenant, head) VALUES (?, 1)").bind_all(tenant).run();
-        return feed_head(tenant);
+        return raise(Counts::commits, tenant, {});
     }
     std::vector<StoredRecord> feed(const std::string& tenant, std::uint64_t after,
                                    std::size_t records_min) override {
@@ -944,19 +943,55 @@ private:
         while (q.step()) found.push_back(q.id(0));
         return found;
     }
+    // What rises with every record is read once and written once, before the commit, a savepoint or
+    // somebody who reads it from the file.
+    enum class Counts { commits, positions, numbers };
+    struct Counter {
+        std::uint64_t last = 0;
+        bool raised = false;
+    };
+    using CounterKey = std::tuple<Counts, std::string, std::string>;
+
+    Counter& counter_of(Counts what, const std::string& tenant, const std::string& name) {
+        CounterKey key{what, tenant, name};
+        if (const auto at = counters_.find(key); at != counters_.end()) return at->second;
+        Counter counter;
+        auto q = db_.prepare(what == Counts::commits
+                                 ? "SELECT head FROM feed WHERE tenant = ?1 AND ?2 = ''"
+                             : what == Counts::positions
+                                 ? "SELECT head FROM stream WHERE tenant = ? AND scope = ?"
+                                 : "SELECT last FROM number WHERE tenant = ? AND sequence = ?");
+        q.bind_all(tenant, name);
+        if (q.step()) counter.last = q.unsigned_integer(0);
+        return counters_.emplace(std::move(key), counter).first->second;
+    }
+    std::uint64_t raise(Counts what, const std::string& tenant, const std::string& name) {
+        Counter& counter = counter_of(what, tenant, name);
+        counter.raised = true;
+        return ++counter.last;
+    }
+    void write_counters() {
+        for (auto& [key, counter] : counters_) {
+            if (!counter.raised) continue;
+            const auto& [what, tenant, name] = key;
+            // Ids have 62 bits with the highest set, so a cursor's length says nothing about
+            // chance.
+            auto q = db_.prepare(
+                what == Counts::commits ? "INSERT INTO feed (tenant, head) VALUES (?1, ?3) "
+                                          "ON CONFLICT (tenant) DO UPDATE SET head = ?3"
+                : what == Counts::positions
+                    ? "INSERT INTO stream (tenant, scope, id, head) VALUES (?1, ?2, "
+                      "(random() & 0x1FFFFFFFFFFFFFFF) | 0x2000000000000000, ?3) "
+                      "ON CONFLICT (tenant, scope) DO UPDATE SET head = ?3"
+                    : "INSERT INTO number (tenant, sequence, last) VALUES (?1, ?2, ?3) "
+                      "ON CONFLICT (tenant, sequence) DO UPDATE SET last = ?3");
+            if (what != Counts::commits) q.bind(2, name);
+            q.bind(1, tenant).bind(3, counter.last).run();
+            counter.raised = false;
+        }
+    }
     std::uint64_t raise_head(const std::string& tenant, const std::string& scope) {
-        db_.prepare("UPDATE stream SET head = head + 1 WHERE tenant = ? AND scope = ?")
-            .bind_all(tenant, scope)
-            .run();
-        // Ids have 62 bits with the highest set, so a cursor's length says nothing about chance.
-        if (db_.changes() == 0)
-            db_.prepare(
-                   "INSERT INTO stream (tenant, scope, id, head) VALUES (?, ?, "
-                   "(random() & 0x1FFFFFFFFFFFFFFF) | 0x2000000000000000, 1)")
-                .bind_all(tenant, scope)
-                .run();
-        auto q = db_.prepare("SELECT head FROM stream WHERE tenant = ? AND scope = ?");
-        return only(q.bind_all(tenant, scope));
+        return raise(Counts::positions, tenant, scope);
     }
 
     sqlite::Database& db_;
@@ -964,6 +999,7 @@ private:
     // What many bundles of a request refer to is read and decoded once.
     static constexpr std::size_t kReadMax = 256;
     std::map<std::pair<std::string, RecordId>, StoredRecord> read_;
+    std::map<CounterKey, Counter> counters_;
 };
 
 // ---- the storage
