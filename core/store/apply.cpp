@@ -8,7 +8,9 @@
 #include "model/home.hpp"
 #include "model/planted.hpp"
 #include "model/validation.hpp"
+#include "store/comparison.hpp"
 #include "store/identity.hpp"
+#include "store/lost_rows.hpp"
 #include "store/schema.hpp"
 
 namespace rapport {
@@ -88,6 +90,7 @@ public:
         if (identity_) writer_ = identity_->writer;
         run_ = meta_integer(db_, "run").value_or(1);
         renewing_ = meta_integer(db_, "renewal").has_value();
+        any_changes_ = db_.prepare("SELECT 1 FROM change LIMIT 1").step();
         any_departed_ = db_.prepare("SELECT 1 FROM departed LIMIT 1").step();
     }
 
@@ -153,6 +156,10 @@ private:
     void merge_applied(Loaded& loaded) {
         const auto found = applied_.find(loaded.row.id);
         if (found == applied_.end()) return;
+        if (!(loaded.row.status & kRowPending)) {  // a damaged mark made the row forget its work
+            loaded.row.status |= kRowPending;
+            loaded.pending = load_pending(db_, loaded.row);
+        }
         for (const Applied& a : found->second) {
             PendingChange applied;
             std::erase_if(loaded.pending, [&](const PendingChange& c) {
@@ -181,6 +188,8 @@ private:
             if (loaded) {
                 merge_applied(*loaded);
                 save_without_news(*loaded);
+            } else {  // its row has gone with a damaged part of the file
+                set_meta(db_, kCompareAt, std::int64_t{0});
             }
             applied_.erase(id);
         }
@@ -289,13 +298,8 @@ private:
         const Kind* kind = kind_numbered(incoming.kind);
         if (!kind) return keep_unknown(incoming);
         auto loaded = load(db_, *kind, incoming.id);
-        if (loaded) {
-            merge_applied(*loaded);
-        } else {
-            loaded.emplace();
-            loaded->row.kind = kind;
-            loaded->row.id = incoming.id;
-        }
+        if (!loaded) loaded = new_row(*kind, incoming);
+        merge_applied(*loaded);
         // It left this device's reach while its pages came: what lies staged of it is from before
         // a later write of this device, which has been merged.
         if (!fill_elided(incoming, loaded->row.confirmed)) return save_without_news(*loaded);
@@ -319,6 +323,18 @@ private:
         // Its scope may have been taken since it was staged.
         hide_out_of_reach(*loaded);
         ++settled_.records;
+    }
+
+    Loaded new_row(const Kind& kind, const RecordState& incoming) {
+        if (!any_changes_ || !has_changes(db_, incoming.id)) {
+            Loaded fresh;
+            fresh.row.kind = &kind;
+            fresh.row.id = incoming.id;
+            return fresh;
+        }
+        Loaded left = without_row(db_, kind, incoming.id, show(incoming).fields);
+        row_is_back(db_, kind, incoming.id);
+        return left;
     }
 
     void keep_unknown(const RecordState& incoming) {
@@ -397,7 +413,7 @@ private:
     std::optional<Identity> identity_;
     std::uint64_t writer_ = 0;
     std::int64_t run_ = 0;
-    bool any_departed_ = false, renewing_ = false;
+    bool any_changes_ = false, any_departed_ = false, renewing_ = false;
     Stamp newest_ = 0;
     std::map<RecordId, std::set<std::uint16_t>> written_;  // fields, by the bundles just applied
     struct Applied {

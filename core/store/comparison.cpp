@@ -8,6 +8,7 @@
 
 #include "model/hash.hpp"
 #include "store/apply.hpp"
+#include "store/lost_rows.hpp"
 #include "store/recovery.hpp"
 #include "store/schema.hpp"
 
@@ -93,11 +94,6 @@ private:
     std::map<std::string, std::uint32_t> places_;
 };
 
-bool has_changes(sqlite::Database& db, const RecordId& id) {
-    auto select = db.prepare("SELECT 1 FROM change WHERE record = ? LIMIT 1");
-    return select.bind(1, id).step();
-}
-
 // What is left of a row that cannot be read. Values that unsent work has nowhere else stay: those
 // are in columns of one value.
 void make_readable(sqlite::Database& db, const Kind& kind, const RecordId& id) {
@@ -137,15 +133,17 @@ private:
         const bool changes = has_changes(db_, id);
         auto row = readable_row(kind, id);
         if (row && stands(*row, state, changes)) return;
-        if (!row) {
-            row.emplace();
-            row->kind = &kind;
-            row->id = id;
-            row->shown = show(state).fields;
-        }
         // What a damaged mark would make forget.
-        if (changes) row->status |= kRowPending;
-        const std::vector<PendingChange> pending = load_pending(db_, *row);
+        if (row && changes) row->status |= kRowPending;
+        std::vector<PendingChange> pending;
+        if (row) {
+            pending = load_pending(db_, *row);
+        } else {
+            Loaded left = without_row(db_, kind, id, show(state).fields);
+            row_is_back(db_, kind, id);
+            row = std::move(left.row);
+            pending = std::move(left.pending);
+        }
         row->status &= ~static_cast<std::int64_t>(kRowHidden);
         row->confirmed = std::move(state);
         row->confirmed_once = true;

@@ -3,8 +3,10 @@
 #include <array>
 
 #include "model/json.hpp"
+#include "model/refusals.hpp"
 #include "model/validation.hpp"
 #include "store/capture.hpp"
+#include "store/lost_rows.hpp"
 
 namespace rapport {
 namespace {
@@ -218,7 +220,10 @@ Captured Store::submit(const RecordId& any_record_of_the_draft) {
     const auto records = records_of(writing.db, bundle);
     Captured captured;
     for (const auto& [id, kind] : records) {
-        check_record(load_row(writing.db, id)->record(), captured.refusals);
+        if (const auto row = load_row(writing.db, id))
+            check_record(row->record(), captured.refusals);
+        else
+            captured.refusals.push_back(refusal(id, {}, "row_lost"));
         for (const Draft::Typed& typed : typed_into(writing.db, id))
             captured.refusals.push_back(
                 {id, typed.field, refusal_code::kMalformed,
@@ -241,7 +246,8 @@ Captured Store::submit(const RecordId& any_record_of_the_draft) {
 
 void Store::discard(const RecordId& any_record) {
     Core::Writing writing(*core_);
-    const auto asked = load(writing.db, any_record);
+    auto asked = load(writing.db, any_record);
+    if (!asked) asked = without_row(writing.db, any_record);
     if (!asked) throw Error(ErrorCode::not_found, "there is no record " + any_record.text());
     const std::int64_t bundle = discardable_of(*asked);
     if (bundle == 0)
@@ -253,7 +259,8 @@ void Store::discard(const RecordId& any_record) {
     needed.reset();
     const auto records = records_of(writing.db, bundle);
     std::vector<Loaded> loaded;
-    for (const auto& [id, kind] : records) loaded.push_back(*load(writing.db, id));
+    for (const auto& [id, kind] : records)
+        if (auto held = load(writing.db, id)) loaded.push_back(*std::move(held));
     delete_bundle(writing.db, bundle);
     for (Loaded& l : loaded) {
         bool made_here = false;

@@ -149,6 +149,11 @@ struct StoredWrites {
 
 }  // namespace
 
+std::vector<std::uint16_t> values_in_row(std::string_view writes) {
+    const StoredWrites stored(writes);
+    return {stored.in_row.begin(), stored.in_row.end()};
+}
+
 std::string without_erasable(std::string_view writes, const Kind& kind) {
     const auto goes = [&](std::uint64_t number) {
         const Field* field = kind.field(static_cast<std::uint16_t>(number));

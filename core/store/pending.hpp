@@ -51,6 +51,8 @@ std::vector<PendingChange> load_pending(sqlite::Database& db, const Row& row);
 /// removed.
 void save_pending(sqlite::Database& db, const PendingChange& change, const Row& row);
 
+/// The fields of a stored change whose values only its row holds.
+std::vector<std::uint16_t> values_in_row(std::string_view writes);
 /// The `writes` of a stored change, without those of fields an erasure order takes.
 std::string without_erasable(std::string_view writes, const Kind& kind);
 /// The same with each stamp replaced by what `to` makes of it.

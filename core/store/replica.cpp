@@ -13,6 +13,7 @@
 #include "store/core.hpp"
 #include "store/erasure.hpp"
 #include "store/identity.hpp"
+#include "store/lost_rows.hpp"
 #include "store/pending.hpp"
 #include "store/recovery.hpp"
 #include "store/schema.hpp"
@@ -103,7 +104,8 @@ public:
           writer_(writer),
           counter_(static_cast<std::uint64_t>(meta_integer(db, "counter").value_or(0))) {}
 
-    std::string bytes_of(const BundleRow& row) {
+    /// Nullopt: a record of it has no row in this file.
+    std::optional<std::string> bytes_of(const BundleRow& row) {
         Bundle bundle;
         bundle.counter = counter_ + 1;
         bundle.schema_version = static_cast<std::uint32_t>(kSchemaVersion);
@@ -114,9 +116,15 @@ public:
         needs.bind(1, row.id);
         while (needs.step()) bundle.needs.push_back(needs.unsigned_integer(0));
         for (const auto& [id, kind] : records_of(db_, row.id)) {
-            const auto loaded = kind ? load_readable(db_, *kind, id) : std::nullopt;
-            if (!loaded) throw Error(ErrorCode::internal, "a pending change has no row");
-            bundle.changes.push_back(change_of(*loaded, row));
+            auto loaded = kind ? load_readable(db_, *kind, id) : std::nullopt;
+            if (!loaded) return std::nullopt;
+            auto change = change_of(*loaded, row);
+            if (!change) {  // a damaged mark made the row forget it
+                loaded->row.status |= kRowPending;
+                loaded->pending = load_pending(db_, loaded->row);
+                change = change_of(*loaded, row);
+            }
+            bundle.changes.push_back(*std::move(change));
         }
         return encode_bundle(bundle);
     }
@@ -137,18 +145,18 @@ public:
     }
 
 private:
-    Change change_of(const Loaded& loaded, const BundleRow& row) {
-        Change change;
+    std::optional<Change> change_of(const Loaded& loaded, const BundleRow& row) {
         for (const PendingChange& pending : loaded.pending) {
             if (pending.bundle != row.id) continue;
-            change = {pending.kind->number, pending.record, pending.creates, pending.scope,
-                      pending.writes};
+            Change change{pending.kind->number, pending.record, pending.creates, pending.scope,
+                          pending.writes};
             for (Write& write : change.writes) {
                 write.former = row.former;
                 name_frozen(write, loaded, row.id);
             }
+            return change;
         }
-        return change;
+        return std::nullopt;
     }
 
     // Own earlier writes are named by capture; where their dot is already given, by that as well.
@@ -368,13 +376,21 @@ Outgoing Replica::compose(const Limits& limits, std::optional<Comparison> compar
         offers ? 0
                : limits.request_bundles_max -
                      std::min<std::size_t>(limits.request_bundles_max, out.bundles.size());
-    for (const std::int64_t id : in_order_of_sending(db, places)) {
-        BundleRow row = *load_bundle(db, id);
-        std::string bytes = freezer.bytes_of(row);
-        if (!room_for(bytes)) break;
-        size += bytes.size();
-        freezer.freeze(row, bytes);
-        out.bundles.push_back(std::move(bytes));
+    std::vector<std::int64_t> ids = in_order_of_sending(db, places);
+    for (std::size_t taken = 0, next = 0; next < ids.size(); ++next) {
+        BundleRow row = *load_bundle(db, ids[next]);
+        auto bytes = freezer.bytes_of(row);
+        if (!bytes && park_without_rows(db, row)) {
+            // What waits for it stays as well.
+            ids = in_order_of_sending(db, places - taken);
+            next = static_cast<std::size_t>(-1);
+            continue;
+        }
+        if (!room_for(*bytes)) break;
+        size += bytes->size();
+        freezer.freeze(row, *bytes);
+        out.bundles.push_back(*std::move(bytes));
+        ++taken;
     }
     db.prepare("INSERT INTO request(one, next, kind, last_id, last_tag, extra) VALUES(1,?,?,?,?,?)")
         .bind(1, out.next)

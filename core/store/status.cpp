@@ -6,6 +6,7 @@
 #include "store/capture.hpp"
 #include "store/core.hpp"
 #include "store/identity.hpp"
+#include "store/lost_rows.hpp"
 #include "store/pending.hpp"
 #include "store/recovery.hpp"
 #include "store/schema.hpp"
@@ -55,7 +56,8 @@ std::vector<std::int64_t> held_needs(sqlite::Database& db, std::int64_t bundle) 
 }
 
 RecordStatus status_of(sqlite::Database& db, const RecordId& id) {
-    const auto loaded = load(db, id);
+    auto loaded = load(db, id);
+    if (!loaded) loaded = without_row(db, id);
     if (!loaded) throw Error(ErrorCode::not_found, "there is no record " + id.text());
     RecordStatus status;
     status.conflict = (loaded->row.status & kRowConflict) != 0;
@@ -116,7 +118,8 @@ const std::string kHeld = "WITH RECURSIVE held(id) AS (SELECT id FROM bundle WHE
 std::vector<TitledRecord> titled_records_of(sqlite::Database& db, std::int64_t bundle) {
     std::vector<TitledRecord> titled;
     for (const auto& [id, kind] : records_of(db, bundle))
-        if (const auto row = load_row(db, id)) titled.push_back({kind, id, title(row->record())});
+        if (const auto row = load_row(db, id); row || kind)
+            titled.push_back({kind, id, row ? title(row->record()) : std::string()});
     return titled;
 }
 
