@@ -52,6 +52,16 @@ std::string_view offer_over(const TransitionFacts& f, Role) {
     return until && Instant::unpack(*until).at <= f.now.at ? "" : "offer_holds";
 }
 
+// From when on the guard of a transition lets the server pass, if only time is in the way.
+std::optional<Instant> opens_at(Guard guard, const TransitionFacts& f) {
+    if (guard == told && (f.customer_told || f.customer_unhappy) && f.silent_since)
+        return Instant(f.silent_since->at + kSilence);
+    if (guard == offer_over)
+        if (const auto* until = f.subject->value("offer_until").integer())
+            return Instant::unpack(*until);
+    return std::nullopt;
+}
+
 /// A merged record is never merged into, so that merges form no circle.
 std::string_view other_stands(const TransitionFacts& f, Role) {
     if (!f.other || f.other->kind != f.subject->kind) return "other_unknown";
@@ -444,6 +454,17 @@ StateDecision judge(const Lifecycle& lifecycle, const TransitionFacts& facts, st
         if (const std::string_view code = t->guard(facts, role); !code.empty())
             return by_guard(code, t->code);
     return {StateVerdict::accepted, {}, {}, {}, &*t};
+}
+
+std::optional<TimedChange> timed_change(const Lifecycle& lifecycle, const TransitionFacts& facts) {
+    const Value& state = facts.subject->value("state");
+    std::optional<TimedChange> first;
+    for (const Transition& t : lifecycle.transitions) {
+        if (Value(t.from) != state || !t.who.contains(Role::sys)) continue;
+        const auto at = opens_at(t.guard, facts);
+        if (at && (!first || at->at < first->at.at)) first = TimedChange{t.to, *at};
+    }
+    return first;
 }
 
 }  // namespace rapport

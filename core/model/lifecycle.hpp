@@ -90,4 +90,14 @@ struct StateDecision {
 StateDecision judge(const Lifecycle& lifecycle, const TransitionFacts& facts, std::string_view to,
                     std::int64_t expected_version, Role role);
 
+/// A change that the server makes by itself, and when.
+struct TimedChange {
+    std::string to;
+    Instant at;
+};
+/// The earliest of the server's own changes from the subject's state that wait for nothing but
+/// time: the customer has been silent for 14 days (`customer_told`), or the offer is over
+/// (`offer_over`). Nullopt: there is none.
+std::optional<TimedChange> timed_change(const Lifecycle& lifecycle, const TransitionFacts& facts);
+
 }  // namespace rapport

@@ -534,6 +534,8 @@ void Engine::commit(Round& round) {
     if (round.clock.last() != round.before) round.tx.save_last_stamp(round.clock.last());
     round.tx.commit();
     work_open_ |= round.work_open;
+    deadline_ms_ = std::min(deadline_ms_, round.deadline_ms);
+    server_time_ms_ = round.now_ms();
     if (!round.erasures) return;
     if (erasures_done_ < erasures_->lines().size()) scrub_ = Scrub::all;
     erasures_done_ = erasures_->lines().size();

@@ -66,9 +66,10 @@ public:
     };
     /// Returns why not; nullopt: it has begun.
     std::optional<Refusal> begin(const std::string& tenant, const HandOver& hand_over);
-    /// One commit of bounded size of what is still to be moved or told of a decision, here or since
-    /// before the engine was made. Returns how many records it looked at, at least 1; 0: nothing
-    /// was left.
+    /// One commit of bounded size of what is still to be moved or told of a decision, or changes
+    /// its state because its time has come, here or since before the engine was made. Returns how
+    /// many records it looked at, at least 1; 0: nothing was left. To be called after each commit,
+    /// and from time to time without one.
     std::size_t carry_on();
     /// Admits a bundle in review with the authority of the office. `applied` and `refused` are its
     /// final verdict, told to its device with its next syncs; `later`: what it needs has still not
@@ -103,6 +104,8 @@ public:
 private:
     /// Makes the round durable and notes what it leaves for carry_on().
     void commit(Round& round);
+    /// The next records that change by the time alone; returns how many it looked at.
+    std::size_t keep_deadlines();
     /// Makes file and storage hold the same orders, and carries out what is not.
     void catch_up_with_erasures();
 
@@ -110,7 +113,9 @@ private:
     Environment& environment_;
     Limits limits_;
     std::int64_t horizon_days_;
-    bool work_open_ = true;  ///< until storage was asked
+    bool work_open_ = true;            ///< until storage was asked
+    std::int64_t deadline_ms_ = 0;     ///< of the next record; 0: until storage was asked
+    std::int64_t server_time_ms_ = 0;  ///< of the last commit: a wall clock may be set back
     Erasures* const erasures_;
     std::size_t erasures_done_ = 0;  ///< lines of their file this storage has
     enum class Scrub { done, log, all } scrub_ = Scrub::done;

@@ -156,6 +156,7 @@ std::optional<Refusal> Engine::begin(const std::string& tenant, const HandOver& 
 
 std::size_t Engine::carry_on() {
     if (scrub_ != Scrub::done) scrub();
+    if (const std::size_t looked_at = keep_deadlines()) return looked_at;
     if (!work_open_) return 0;
     std::vector<std::string> open;
     {

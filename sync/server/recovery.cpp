@@ -98,6 +98,7 @@ public:
             if (shown(*record, "state").empty()) begin_life(round_, changes_, *record);
             fresh_.push_back(offered.id);
         }
+        joined_.push_back(offered.id);
     }
 
     /// What was offered stands beside what the server has: nobody knows which file's dots are
@@ -134,6 +135,10 @@ public:
             if (const StoredRecord& record = *changes_.find(id); unrooted(record))
                 note(record.state, {}, recovery_code::kUnrooted, false);
         judge_again();
+        for (const RecordId& id : joined_) {
+            StoredRecord& record = *changes_.find(id);
+            set_deadline(round_, changes_, record);
+        }
         changes_.save();
     }
 
@@ -261,7 +266,7 @@ private:
     Round& round_;
     const Device& device_;
     Changeset changes_;
-    std::vector<RecordId> fresh_;
+    std::vector<RecordId> fresh_, joined_;
 };
 
 }  // namespace

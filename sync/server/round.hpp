@@ -43,8 +43,9 @@ struct Round {
     HybridClock clock;
     Stamp before;  ///< of the last commit
     Instant now;
-    Erasures* erasures = nullptr;  ///< the orders to be held to; null: there are none
-    bool work_open = false;        ///< this commit leaves records for Engine::carry_on()
+    Erasures* erasures = nullptr;          ///< the orders to be held to; null: there are none
+    bool work_open = false;                ///< this commit leaves records for Engine::carry_on()
+    std::int64_t deadline_ms = INT64_MAX;  ///< the earliest that this commit sets
 
 private:
     std::map<std::uint64_t, std::string> names_;

@@ -106,6 +106,10 @@ CREATE TABLE IF NOT EXISTS held_text (
     line INTEGER PRIMARY KEY, tenant TEXT NOT NULL, record BLOB NOT NULL, kind INTEGER NOT NULL, writes BLOB NOT NULL,
     writer INTEGER NOT NULL, counter INTEGER NOT NULL, author TEXT NOT NULL, received_at_ms INTEGER NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS held_text_record ON held_text (tenant, record);
+CREATE TABLE IF NOT EXISTS deadline (
+    tenant TEXT NOT NULL, record BLOB NOT NULL, at_ms INTEGER NOT NULL,
+    PRIMARY KEY (tenant, record)) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS deadline_at ON deadline (at_ms);
 )sql";
 
 constexpr const char* kRecordColumns =
@@ -662,6 +666,24 @@ public:
         db_.prepare("DELETE FROM open_decision WHERE tenant = ? AND theme = ?")
             .bind_all(tenant, d.theme)
             .run();
+    }
+    void save(const Deadline& d) override {
+        db_.prepare("INSERT OR REPLACE INTO deadline (tenant, record, at_ms) VALUES (?, ?, ?)")
+            .bind_all(d.tenant, d.record, d.at_ms)
+            .run();
+    }
+    void remove(const Deadline& d) override {
+        db_.prepare("DELETE FROM deadline WHERE tenant = ? AND record = ?")
+            .bind_all(d.tenant, d.record)
+            .run();
+    }
+    std::vector<Deadline> deadlines(std::int64_t up_to_ms, std::size_t limit) override {
+        auto q = db_.prepare(
+            "SELECT tenant, record, at_ms FROM deadline WHERE at_ms <= ? ORDER BY at_ms LIMIT ?");
+        q.bind_all(up_to_ms, static_cast<std::int64_t>(limit));
+        std::vector<Deadline> due;
+        while (q.step()) due.push_back({std::string(q.text(0)), q.id(1), q.integer(2)});
+        return due;
     }
     void append(const std::string& tenant, const HistoryLine& line) override {
         const LiveValue& v = line.value;

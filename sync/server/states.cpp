@@ -78,13 +78,16 @@ void look_at_loop(Changeset& changes, const StoredRecord& subject, TransitionFac
     facts.customer_unhappy = reaction == "unhappy" || reaction == "reopened";
     facts.customer_told = !told_at.is_null() && !facts.customer_unhappy;
     if (told_at.integer()) facts.silent_since = Instant::unpack(*told_at.integer());
-    const Field* field = the_kind("loop_task").field("reaction");
-    if (const auto at = latest->state.fields.find(field->number); at != latest->state.fields.end())
+    for (const char* name : {"told_at", "reaction"}) {
+        const Field* field = the_kind("loop_task").field(name);
+        const auto at = latest->state.fields.find(field->number);
+        if (at == latest->state.fields.end()) continue;
         for (const LiveValue& l : at->second.live) {
-            const Instant reacted(TimePoint(Milliseconds(HybridClock::wall_ms(l.stamp))));
-            if (!facts.silent_since || facts.silent_since->at < reacted.at)
-                facts.silent_since = reacted;
+            const Instant written(TimePoint(Milliseconds(HybridClock::wall_ms(l.stamp))));
+            if (!facts.silent_since || facts.silent_since->at < written.at)
+                facts.silent_since = written;
         }
+    }
 }
 
 /// When the subject came into its present state, by the server's clock.
@@ -182,6 +185,7 @@ void enter(Round& round, Changeset& changes, StoredRecord& subject, std::string_
     changes.write(subject, "state_version", version_of(subject) + 1, stamp);
     note_times(round, changes, subject, from, to, by, stamp);
     record_event(round, changes, subject, from, by, reason, stamp);
+    set_deadline(round, changes, subject);
 }
 
 /// Does the theme have a decision that stands?
@@ -472,9 +476,58 @@ void judge_new(Round& round, Changeset& changes, const Device& device, StoredRec
 void record_changed(Round& round, Changeset& changes, StoredRecord& record) {
     if (is_a(record, "product_wish")) return mirror_decisions(round, changes, record);
     if (!is_a(record, "loop_task") || shown(record, "told_at").empty()) return;
+    set_deadline(round, changes, record);
     const RecordId subject = shown_reference(record, "subject_id");
     for (StoredRecord* wish : changes.linked_to(subject, record.root))
         if (is_a(*wish, "product_wish")) mirror_decisions(round, changes, *wish);
+}
+
+namespace {
+
+/// What time alone does to a record as it stands.
+struct ByTime {
+    ByTime(Round& round, Changeset& changes, const StoredRecord& subject)
+        : lifecycle(changes.lifecycle(*kind_numbered(subject.state.kind))),
+          shown(show(subject.state)) {
+        facts.subject = &shown;
+        facts.now = round.now;
+        if (is_a(subject, "complaint")) look_at_loop(changes, subject, facts);
+        if (lifecycle) change = timed_change(*lifecycle, facts);
+    }
+    ByTime(const ByTime&) = delete;
+    ByTime& operator=(const ByTime&) = delete;
+
+    const Lifecycle* const lifecycle;
+    const Record shown;
+    TransitionFacts facts;
+    std::optional<TimedChange> change;
+};
+
+}  // namespace
+
+void set_deadline(Round& round, Changeset& changes, StoredRecord& record) {
+    if (is_a(record, "loop_task")) {
+        StoredRecord* subject = changes.find(shown_reference(record, "subject_id"));
+        if (subject && is_a(*subject, "complaint")) set_deadline(round, changes, *subject);
+        return;
+    }
+    const ByTime by_time(round, changes, record);
+    Deadline deadline{changes.tenant(), record.state.id, 0};
+    if (!by_time.change) return round.tx.remove(deadline);
+    deadline.at_ms = by_time.change->at.at.time_since_epoch().count();
+    round.tx.save(deadline);
+    round.deadline_ms = std::min(round.deadline_ms, deadline.at_ms);
+}
+
+void meet_deadline(Round& round, Changeset& changes, StoredRecord& record) {
+    const ByTime by_time(round, changes, record);
+    if (!by_time.change || by_time.change->at.at > round.now.at)
+        return set_deadline(round, changes, record);
+    round.tx.remove(Deadline{changes.tenant(), record.state.id, 0});
+    const std::string to = by_time.change->to;
+    const StateDecision decision =
+        judge(*by_time.lifecycle, by_time.facts, to, version_of(record), Role::sys);
+    if (decision.verdict == StateVerdict::accepted) enter_as_server(round, changes, record, to);
 }
 
 std::size_t continue_decisions(Round& round, Changeset& changes) {

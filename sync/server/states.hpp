@@ -23,6 +23,13 @@ void judge_new(Round& round, Changeset& changes, const Device& device, StoredRec
 /// and one whose customer was told is told.
 void record_changed(Round& round, Changeset& changes, StoredRecord& record);
 
+/// Notes when the server is to look at the record, or at what a LoopTask is about, because its
+/// state changes with time alone (timed_change). To be called when something has changed that this
+/// hangs on.
+void set_deadline(Round& round, Changeset& changes, StoredRecord& record);
+/// Its time has come: changes its state, if that still holds, or notes when it will.
+void meet_deadline(Round& round, Changeset& changes, StoredRecord& record);
+
 /// Gives the next wishes of one open decision of the tenant what it means for them; the caller
 /// saves the changes. Returns how many it looked at; 0: no decision is open.
 std::size_t continue_decisions(Round& round, Changeset& changes);

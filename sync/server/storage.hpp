@@ -122,6 +122,14 @@ struct OpenDecision {
     RecordId after;  ///< wishes up to this id have it already
 };
 
+/// A record that the server is to look at by itself at some time, because its state may change
+/// then.
+struct Deadline {
+    std::string tenant;
+    RecordId record;
+    std::int64_t at_ms = 0;
+};
+
 /// Something that a recovery came upon and that an administrator should look at.
 struct RecoveryNote {
     std::uint64_t id = 0;  ///< given when it is stored
@@ -273,6 +281,11 @@ public:
     /// In place of one of the same theme.
     virtual void save(const std::string& tenant, const OpenDecision& decision) = 0;
     virtual void remove(const std::string& tenant, const OpenDecision& decision) = 0;
+    /// In place of one of the same record.
+    virtual void save(const Deadline& deadline) = 0;
+    virtual void remove(const Deadline& deadline) = 0;
+    /// Of all tenants, up to a time, the earliest first.
+    virtual std::vector<Deadline> deadlines(std::int64_t up_to_ms, std::size_t limit) = 0;
     virtual void append(const std::string& tenant, const HistoryLine& line) = 0;
     virtual std::vector<HistoryLine> history(const std::string& tenant, const RecordId& record) = 0;
 

@@ -399,3 +399,148 @@ TEST_CASE(
     }
     CHECK(readdressed("territory/DE-50") == "A1");
 }
+
+// ---- what time alone brings about
+
+namespace {
+
+constexpr std::int64_t kDayMs = 86'400'000;
+
+struct Waiting : Company {
+    Id<Customer> customer = World::customer(phone);
+    Id<Complaint> leak = answered_complaint(customer, "unjustified");
+    Id<LoopTask> task = task_of(leak, *phone.read(leak).state_version, customer);
+
+    void tell(std::optional<Reaction> reaction = {}) {
+        auto edit = phone.edit(task).set(&LoopTask::told_at, phone.environment.now());
+        if (reaction) edit.set(&LoopTask::reaction, *reaction);
+        expect(edit.save());
+        settle();
+    }
+    ComplaintState state() {
+        settle();
+        REQUIRE(quality.read(leak).state == phone.read(leak).state);
+        return *phone.read(leak).state;
+    }
+    /// The history of the complaint as a device shows it: `closed by server`, the newest last.
+    std::vector<std::string> history() {
+        Query query;
+        query.kind = &kind_of<StatusEvent>();
+        query.where = {{"subject_id", Compare::equal, Value(leak.raw())}};
+        query.descending = false;
+        std::vector<std::string> lines;
+        for (const Record& r : phone.store->query(query).records)
+            lines.push_back(*r.value("to").text() + " by " + *r.value("by").text());
+        return lines;
+    }
+    int closings() {
+        const auto lines = history();
+        return static_cast<int>(std::count(lines.begin(), lines.end(), "closed by server"));
+    }
+};
+
+}  // namespace
+
+TEST_CASE_FIXTURE(Waiting,
+                  "a complaint closes by itself when the customer has been silent for 14 days") {
+    pass(20 * kDayMs);
+    CHECK(state() == ComplaintState::answered);  // nobody has been told
+    tell();
+    pass(13 * kDayMs);
+    SUBCASE("in one go") {}
+    SUBCASE("the server was restarted") { restart_server(); }
+    SUBCASE("the server was restored from a backup") {
+        restore_server(back_up_server());
+        settle();
+    }
+    CHECK(state() == ComplaintState::answered);
+    pass(kDayMs);
+    CHECK(engine().carry_on() == 1);
+    CHECK(engine().carry_on() == 0);
+    CHECK(state() == ComplaintState::closed);
+    CHECK(history().back() == "closed by server");
+    CHECK(phone.read(leak).closed_at.has_value());
+    const auto version = *phone.read(leak).state_version;
+
+    // And once, whatever becomes of the server and its clock.
+    set_server_clock(-400 * kDayMs);
+    restart_server();
+    for (int i = 0; i < 3; ++i) {
+        pass(10 * kDayMs);
+        while (engine().carry_on() > 0) {
+        }
+    }
+    set_server_clock(400 * kDayMs);
+    CHECK(state() == ComplaintState::closed);
+    CHECK(closings() == 1);
+    CHECK(*phone.read(leak).state_version == version);
+    bool in_feed = false;
+    for (const auto& r : storage().begin_read()->feed("default", 0, 100'000))
+        if (r.state.id == leak) in_feed = r.author == "server";
+    CHECK(in_feed);
+    for (const std::string& difference : differences()) FAIL_CHECK(difference);
+}
+
+TEST_CASE_FIXTURE(Waiting,
+                  "every word of the customer begins the 14 days anew, and reopening ends them") {
+    tell();
+    pass(10 * kDayMs);
+    expect(phone.edit(task).set(&LoopTask::reaction, Reaction::unhappy).save());
+    settle();
+    pass(10 * kDayMs);
+    CHECK(state() == ComplaintState::answered);
+    SUBCASE("silence") {
+        pass(4 * kDayMs);
+        CHECK(state() == ComplaintState::closed);
+        // Whoever closed it, it can be opened again.
+        ask(phone, leak, "investigating", {}, "wieder undicht");
+        CHECK(state() == ComplaintState::investigating);
+        pass(100 * kDayMs);
+        CHECK(state() == ComplaintState::investigating);
+    }
+    SUBCASE("reopened") {
+        ask(phone, leak, "investigating");
+        settle();
+        pass(40 * kDayMs);
+        CHECK(state() == ComplaintState::investigating);
+        CHECK(closings() == 0);
+    }
+    SUBCASE("closed by the rep, who may do that at once if the customer is content") {
+        expect(phone.edit(task).set(&LoopTask::reaction, Reaction::pleased).save());
+        ask(phone, leak, "closed");
+        CHECK(state() == ComplaintState::closed);
+        pass(40 * kDayMs);
+        CHECK(state() == ComplaintState::closed);
+        CHECK(history().back() == "closed by R17");
+    }
+}
+
+TEST_CASE_FIXTURE(Waiting, "what is due comes in commits of bounded size") {
+    constexpr int kMore = 150;
+    std::vector<Id<Complaint>> more;
+    for (int i = 0; i < kMore; ++i) {
+        more.push_back(phone.capture(a_complaint(customer)));
+        if (i % 50 == 49) settle();
+    }
+    for (const auto& c : more) {
+        ask(quality, c, "acknowledged");
+        expect(quality.edit(c).set(&Complaint::defect_code, "leak").save());
+        ask(quality, c, "assessed");
+        ask(quality, c, "answered", {{"decision", "goodwill"}, {"reply_text", "Ersatz."}});
+    }
+    settle();
+    for (const auto& c : more)
+        expect(phone.edit(task_of(c, *phone.read(c).state_version, customer))
+                   .set(&LoopTask::told_at, phone.environment.now())
+                   .save());
+    settle();
+    pass(15 * kDayMs);
+    const auto commits = [&] { return storage().begin_read()->feed_head("default"); };
+    const auto before = commits();
+    std::vector<std::size_t> steps;
+    while (const std::size_t step = engine().carry_on()) steps.push_back(step);
+    CHECK(steps == std::vector<std::size_t>{100, 50});
+    CHECK(commits() - before == 2);
+    settle();
+    for (const auto& c : more) CHECK(phone.read(c).state == ComplaintState::closed);
+}

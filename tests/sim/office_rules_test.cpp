@@ -461,6 +461,34 @@ TEST_CASE_FIXTURE(
     CHECK_FALSE(price.read(stale).in_good_faith.has_value());
 }
 
+TEST_CASE_FIXTURE(Shop,
+                  "an offer expires by itself when its time is over, unless it was taken before") {
+    policy(1, 1'000);
+    settle();
+    const auto offered = rep.capture(request(8'000)), open_ended = rep.capture(request(8'000)),
+               lower = rep.capture(request(6'000)), taken = rep.capture(request(6'000));
+    settle();
+    constexpr std::int64_t kDayMs = 86'400'000;
+    const std::string until =
+        Instant(rep.environment.now().at + Milliseconds(10 * kDayMs)).rfc3339();
+    expect(mgr.store->request_state(offered, "approved", "", {{"offer_until", until}}));
+    expect(mgr.store->request_state(open_ended, "approved", "", {}));
+    for (const auto& id : {lower, taken})
+        expect(price.store->request_state(id, "countered", "",
+                                          {{"counter_bp", "2500"}, {"offer_until", until}}));
+    settle();
+    expect(rep.store->request_state(taken, "accepted", "", {}));
+    pass(9 * kDayMs);
+    settle();
+    CHECK(rep.read(offered).state == ApprovalState::approved);
+    pass(kDayMs);
+    settle();
+    CHECK(rep.read(offered).state == ApprovalState::expired);
+    CHECK(rep.read(lower).state == ApprovalState::expired);
+    CHECK(rep.read(open_ended).state == ApprovalState::approved);
+    CHECK(rep.read(taken).state == ApprovalState::accepted);
+}
+
 TEST_CASE_FIXTURE(Shop, "the word of a device that was told no limit does not count") {
     const auto silent = policy(1, 2'000, "verdict");
     settle();

@@ -489,6 +489,29 @@ TEST_CASE_FIXTURE(Fixture, "an open decision stays until removed, and moves on b
     CHECK(storage->begin_read()->open_decisions("umbrella").size() == 1);
 }
 
+TEST_CASE_FIXTURE(Fixture,
+                  "deadlines come the earliest first, and one of a record replaces another") {
+    writing(*storage, [&](Transaction& tx) {
+        tx.save(Deadline{"acme", id_of(1), 300});
+        tx.save(Deadline{"acme", id_of(2), 200});
+        tx.save(Deadline{"umbrella", id_of(1), 100});
+        tx.save(Deadline{"acme", id_of(1), 150});
+    });
+    reopen();
+    const auto due = [&](std::int64_t up_to_ms, std::size_t limit) {
+        std::vector<std::int64_t> times;
+        for (const Deadline& d : storage->begin_read()->deadlines(up_to_ms, limit))
+            times.push_back(d.at_ms);
+        return times;
+    };
+    CHECK(due(99, 10).empty());
+    CHECK(due(150, 10) == std::vector<std::int64_t>{100, 150});
+    CHECK(due(INT64_MAX, 2) == std::vector<std::int64_t>{100, 150});
+    writing(*storage, [&](Transaction& tx) { tx.remove(Deadline{"acme", id_of(1), 0}); });
+    CHECK(due(INT64_MAX, 10) == std::vector<std::int64_t>{100, 200});
+    CHECK(storage->begin_read()->deadlines(100, 10)[0].tenant == "umbrella");
+}
+
 TEST_CASE_FIXTURE(Fixture, "history keeps every value that left, in the order in which they left") {
     LiveValue value{{7, 2},
                     99,

@@ -96,7 +96,8 @@ void CommitQueue::work() {
         std::vector<Item> taken;
         {
             std::unique_lock lock(mutex_);
-            filled_.wait(lock, [&] { return closed_ || more || !items_.empty(); });
+            filled_.wait_for(lock, bounds_.look_every,
+                             [&] { return closed_ || more || !items_.empty(); });
             if (items_.empty() && closed_) return;
             if (items_.empty()) continue;
             std::size_t bytes = 0;

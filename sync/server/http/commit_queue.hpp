@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -17,7 +18,8 @@ namespace rapport::server {
 /// The one thread that runs the engine. Syncs that wait at the same time share one durable commit,
 /// so that a server with many devices is not bound by how often its disk can flush; what an
 /// administrator does goes through the same thread in between, and so do records that still follow
-/// a customer to another territory, one bounded commit at a time.
+/// a customer to another territory, and what changes by the time alone, one bounded commit at a
+/// time.
 ///
 /// Ownership: borrows the engine; the destructor finishes what was taken.  Thread-safety:
 /// thread-safe.
@@ -28,6 +30,8 @@ public:
         std::size_t bytes_max = 64U << 20;        ///< of archives waiting
         std::size_t commit_calls_max = 64;        ///< in one commit
         std::size_t commit_bytes_max = 8U << 20;  ///< in one commit, but never fewer than one call
+        std::chrono::milliseconds look_every{
+            60'000};  ///< for what changes by the time alone, while nobody calls
     };
     /// What became of a call.
     struct Outcome {
