@@ -87,6 +87,10 @@ struct DepartedOptions {
     std::size_t limit = 50;  ///< 0 = all
     Format format = Format::table;
 };
+struct LoopOptions {
+    std::string file;
+    Format format = Format::table;
+};
 struct ConflictsOptions {
     std::string file;
     Format format = Format::table;
@@ -130,6 +134,7 @@ int search(const SearchOptions& options);
 int show(const ShowOptions& options);
 int status(const StatusOptions& options);
 int departed(const DepartedOptions& options);
+int loop(const LoopOptions& options);
 int conflicts(const ConflictsOptions& options);
 int resolve(const ResolveOptions& options);
 int sync(const SyncOptions& options);

@@ -210,6 +210,10 @@ public:
         add_format(c, departed_.format);
         c->callback([this] { run_ = [this] { return departed(departed_); }; });
 
+        c = command("loop", "List what this rep is to tell customers, and note it as seen",
+                    loop_.file, "  rapport loop r17.rapport");
+        add_format(c, loop_.format);
+        c->callback([this] { run_ = [this] { return loop(loop_); }; });
         c = command("conflicts", "List fields with values nobody has reconciled", conflicts_.file,
                     "  rapport conflicts r17.rapport");
         add_format(c, conflicts_.format);
@@ -339,6 +343,7 @@ private:
     DepartedOptions departed_;
     LogoutOptions logout_;
     LoginOptions login_;
+    LoopOptions loop_;
     ConflictsOptions conflicts_;
     ResolveOptions resolve_;
     SyncOptions sync_;

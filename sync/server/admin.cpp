@@ -1040,7 +1040,7 @@ int export_subjects(const Host& host, const Members& in, Answer& out) {
 /// How far the decisions have been told, by territory; with `open` those nobody has told yet.
 int show_loop(const Host& host, const Members& in, Answer& out) {
     struct Told {
-        std::size_t decided = 0, told = 0, open = 0, nobody = 0;
+        std::size_t decided = 0, delivered = 0, seen = 0, told = 0, open = 0, nobody = 0;
     };
     const std::string tenant = in.text_or("tenant", kDefaultTenant);
     const bool list = in.number_or("open", 0) != 0;
@@ -1055,6 +1055,8 @@ int show_loop(const Host& host, const Members& in, Answer& out) {
         if (task.state == TaskState::cancelled) continue;
         Told& told = territories[stored->state.scope];
         ++told.decided;
+        if (task.delivered_at) ++told.delivered;
+        if (task.rep_seen_at) ++told.seen;
         if (task.told_at) {
             ++told.told;
             continue;
@@ -1068,9 +1070,10 @@ int show_loop(const Host& host, const Members& in, Answer& out) {
                      task.subject_id ? Json(task.subject_id->text()) : Json(), id.text()});
     }
     if (list) return 0;
-    out.columns({"territory", "decided", "told", "open", "without_rep"});
+    out.columns({"territory", "decided", "delivered", "seen", "told", "open", "without_rep"});
     for (const auto& [territory, told] : territories)
-        out.row({territory, told.decided, told.told, told.open, told.nobody});
+        out.row({territory, told.decided, told.delivered, told.seen, told.told, told.open,
+                 told.nobody});
     return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "server/admission.hpp"
 #include "server/auth/secret.hpp"
 #include "server/comparison.hpp"
+#include "server/loops.hpp"
 #include "server/pull.hpp"
 #include "server/recovery.hpp"
 
@@ -204,6 +205,7 @@ private:
         compare_with_device();
         decode_bundles();
         load_late();
+        if (!device_.revoked) note_delivered(round_, device_, basis_);
         // Counters never go back: what this server has lost of the device it does not give again.
         if (request_.kind != protocol::kNormal)
             device_.receipt = std::max(device_.receipt, request_.receipt);

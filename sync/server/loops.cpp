@@ -5,6 +5,8 @@
 
 #include "rapport/error.hpp"
 #include "rapport/kinds/loop_task.hpp"
+#include "server/admission.hpp"
+#include "server/pull.hpp"
 #include "server/scopes.hpp"
 
 namespace rapport::server {
@@ -70,12 +72,40 @@ void cancel_loops(Round& round, Changeset& changes, const StoredRecord& subject)
         cancel(round, changes, *task);
 }
 
+void await_delivery(Round& round, const std::string& tenant, const StoredRecord& record) {
+    if (record.state.kind != loop_tasks().number) return;
+    const std::string rep = shown_text(record, "rep_id");
+    if (is_open(record) && !rep.empty() && shown(record, "delivered_at").empty())
+        round.tx.save_undelivered(tenant, rep, record.state.id);
+    else
+        round.tx.remove_undelivered(tenant, record.state.id);
+}
+
+void note_delivered(Round& round, const Device& device, std::string_view cursor) {
+    if (device.role != Role::rep || cursor.empty()) return;
+    const auto awaited = round.tx.undelivered(device.tenant, device.rep);
+    if (awaited.empty()) return;
+    const auto sent = sent_up_to(round, device.tenant, cursor);
+    const Stamp stamp = round.tick();
+    Changeset changes(round, device.tenant, bundle_name(kServerWriter, stamp), kServerName);
+    for (const RecordId& id : awaited) {
+        if (StoredRecord* task = changes.find(id); task && is_open(*task)) {
+            const auto at = sent.find(task->state.scope);
+            if (at == sent.end() || at->second < task->position) continue;
+            changes.write(*task, "delivered_at", round.now.packed(), stamp);
+        }
+        round.tx.remove_undelivered(device.tenant, id);
+    }
+    changes.save();
+}
+
 void readdress(Round& round, Changeset& changes, StoredRecord& record) {
     if (record.state.kind != loop_tasks().number || !is_open(record)) return;
     const StoredRecord* customer = customer_of(changes, record);
     const std::string creator = customer ? shown_text(*customer, "created_by") : std::string();
     const std::string rep = rep_for(round, changes.tenant(), record.state.scope, creator);
     changes.write(record, "rep_id", rep.empty() ? Value() : Value(rep), round.tick());
+    await_delivery(round, changes.tenant(), record);
 }
 
 }  // namespace rapport::server

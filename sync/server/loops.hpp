@@ -27,6 +27,12 @@ StoredRecord& open_loop(Round& round, Changeset& changes, const StoredRecord& su
 /// Cancels what has not been told yet of a subject whose decision no longer stands.
 void cancel_loops(Round& round, Changeset& changes, const StoredRecord& subject);
 
+/// The device shows to have all up to this cursor: sets `delivered_at` of the tasks of its rep that
+/// it thereby has for the first time.
+void note_delivered(Round& round, const Device& device, std::string_view cursor);
+/// Notes an addressed task as one whose delivery is awaited; other records are not.
+void await_delivery(Round& round, const std::string& tenant, const StoredRecord& record);
+
 /// Addresses an open LoopTask to the rep who owns its customer now; other records stay as they are.
 /// For whoever changes where a customer's records live: called with each of them once it has its
 /// new scope.

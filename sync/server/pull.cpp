@@ -342,6 +342,17 @@ Page pull(Round& round, const Device& device, std::string_view cursor, const Car
     }
 }
 
+std::map<std::string, std::uint64_t> sent_up_to(Round& round, const std::string& tenant,
+                                                std::string_view bytes) {
+    const Cursor cursor = Cursor::decode(bytes);
+    std::map<std::string, std::uint64_t> sent;
+    for (const Stream& stream : round.tx.streams(tenant))
+        if (const auto at = cursor.places.find(stream.id);
+            at != cursor.places.end() && !at->second.downloads())
+            sent[stream.scope] = at->second.position;
+    return sent;
+}
+
 std::optional<std::set<std::string>> behind_heads(Round& round, const Device& device,
                                                   std::string_view bytes) {
     const Cursor cursor = Cursor::decode(bytes);

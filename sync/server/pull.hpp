@@ -46,6 +46,11 @@ Page pull(Round& round, const Device& device, std::string_view cursor, const Car
 std::optional<std::set<std::string>> behind_heads(Round& round, const Device& device,
                                                   std::string_view cursor);
 
+/// By scope the position up to which everything was sent; without streams that are still being
+/// downloaded.
+std::map<std::string, std::uint64_t> sent_up_to(Round& round, const std::string& tenant,
+                                                std::string_view cursor);
+
 /// Throws Error(protocol_violated) unless the bytes are a cursor: for those that a device sends.
 void check_cursor(std::string_view cursor);
 

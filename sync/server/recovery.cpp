@@ -11,6 +11,7 @@
 #include "server/admission.hpp"
 #include "server/changeset.hpp"
 #include "server/erasure.hpp"
+#include "server/loops.hpp"
 #include "server/moves.hpp"
 #include "server/projection.hpp"
 #include "server/scopes.hpp"
@@ -138,6 +139,7 @@ public:
         for (const RecordId& id : joined_) {
             StoredRecord& record = *changes_.find(id);
             set_deadline(round_, changes_, record);
+            await_delivery(round_, device_.tenant, record);
         }
         changes_.save();
     }

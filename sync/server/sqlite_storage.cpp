@@ -110,6 +110,10 @@ CREATE TABLE IF NOT EXISTS deadline (
     tenant TEXT NOT NULL, record BLOB NOT NULL, at_ms INTEGER NOT NULL,
     PRIMARY KEY (tenant, record)) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS deadline_at ON deadline (at_ms);
+CREATE TABLE IF NOT EXISTS undelivered (
+    tenant TEXT NOT NULL, task BLOB NOT NULL, rep TEXT NOT NULL,
+    PRIMARY KEY (tenant, task)) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS undelivered_rep ON undelivered (tenant, rep);
 )sql";
 
 constexpr const char* kRecordColumns =
@@ -684,6 +688,22 @@ public:
         std::vector<Deadline> due;
         while (q.step()) due.push_back({std::string(q.text(0)), q.id(1), q.integer(2)});
         return due;
+    }
+    std::vector<RecordId> undelivered(const std::string& tenant, const std::string& rep) override {
+        auto q = db_.prepare("SELECT task FROM undelivered WHERE tenant = ? AND rep = ?");
+        q.bind_all(tenant, rep);
+        return ids(q);
+    }
+    void save_undelivered(const std::string& tenant, const std::string& rep,
+                          const RecordId& task) override {
+        db_.prepare("INSERT OR REPLACE INTO undelivered (tenant, task, rep) VALUES (?, ?, ?)")
+            .bind_all(tenant, task, rep)
+            .run();
+    }
+    void remove_undelivered(const std::string& tenant, const RecordId& task) override {
+        db_.prepare("DELETE FROM undelivered WHERE tenant = ? AND task = ?")
+            .bind_all(tenant, task)
+            .run();
     }
     void append(const std::string& tenant, const HistoryLine& line) override {
         const LiveValue& v = line.value;

@@ -286,6 +286,13 @@ public:
     virtual void remove(const Deadline& deadline) = 0;
     /// Of all tenants, up to a time, the earliest first.
     virtual std::vector<Deadline> deadlines(std::int64_t up_to_ms, std::size_t limit) = 0;
+    /// Tasks that no device of their rep has shown to have.
+    virtual std::vector<RecordId> undelivered(const std::string& tenant,
+                                              const std::string& rep) = 0;
+    /// In place of another rep of the same task.
+    virtual void save_undelivered(const std::string& tenant, const std::string& rep,
+                                  const RecordId& task) = 0;
+    virtual void remove_undelivered(const std::string& tenant, const RecordId& task) = 0;
     virtual void append(const std::string& tenant, const HistoryLine& line) = 0;
     virtual std::vector<HistoryLine> history(const std::string& tenant, const RecordId& record) = 0;
 

@@ -289,7 +289,8 @@ TEST_CASE("every command explains itself") {
     CHECK(all.exit == 0);
     for (const std::string command :
          {"init", "enrol", "add", "set", "request", "list", "search", "show", "sync", "status",
-          "conflicts", "resolve", "import", "export", "doctor", "drafts", "submit", "discard"}) {
+          "loop", "conflicts", "resolve", "import", "export", "doctor", "drafts", "submit",
+          "discard"}) {
         CAPTURE(command);
         CHECK(has(all.out, "\n  " + command + " "));
         const Outcome one = rapport_command({command, "--help"});

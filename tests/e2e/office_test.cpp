@@ -112,3 +112,46 @@ TEST_CASE("the office sees why an edit was not taken, and accepts or rejects it"
         CHECK(centre.server.rows({"review", "list", "--refused"}).empty());
     }
 }
+
+TEST_CASE("the rep lists what is to be told, and the office sees who has it and who has seen it") {
+    Centre centre;
+    const Device quality{centre.folder, "quality", "Q1"};
+    quality.enrol(centre.server, "qm", "territory/*");
+    const Device& phone = centre.phone;
+    const std::string complaint =
+        phone.complaint(phone.customer("Molkerei Mork"), "Deckel undicht");
+    phone.synced();
+    quality.synced();
+    quality.request(complaint, {"acknowledged"});
+    quality.set(complaint, {"defect_code=leak"});
+    quality.request(complaint, {"assessed"});
+    quality.request(complaint,
+                    {"answered", "decision=goodwill", "reply_text=Wir liefern neue Deckel."});
+    quality.synced();
+    const auto told = [&] {
+        const auto rows = centre.server.rows({"loop"});
+        REQUIRE(rows.size() == 1);
+        return std::vector<int>{rows[0]["decided"], rows[0]["delivered"], rows[0]["seen"],
+                                rows[0]["told"]};
+    };
+    CHECK(told() == std::vector<int>{1, 0, 0, 0});
+    phone.synced();
+    CHECK(told() == std::vector<int>{1, 0, 0, 0});  // its next request says that it has it
+    phone.synced();
+    CHECK(told() == std::vector<int>{1, 1, 0, 0});
+    for (int i = 0; i < 2; ++i) {
+        const auto tasks = json_lines(phone.output("loop", {"--format", "ndjson"}));
+        REQUIRE(tasks.size() == 1);
+        CHECK(tasks[0]["customer"] == "Molkerei Mork");
+        CHECK(tasks[0]["words"] == "Wir liefern neue Deckel.");
+        CHECK(phone.unsent() == 1);  // noted once
+    }
+    phone.synced();
+    CHECK(told() == std::vector<int>{1, 1, 1, 0});
+    const std::string task = json_lines(phone.output("loop", {"--format", "ndjson"}))[0]["id"];
+    phone.set(task, {"told_at=2026-03-04T10:00:00+01:00", "reaction=pleased"});
+    CHECK(json_lines(phone.output("loop", {"--format", "ndjson"})).empty());
+    phone.synced();
+    CHECK(told() == std::vector<int>{1, 1, 1, 1});
+    CHECK(json_lines(quality.output("loop", {"--format", "ndjson"})).empty());
+}

@@ -223,8 +223,8 @@ TEST_CASE_FIXTURE(Company,
         };
         CHECK(run(R"({"command":"loop"})") == 0);
         REQUIRE(rows.size() == 2);
-        CHECK(rows[0] == R"({"row":["territory/DE-40",1,0,1,0]})");
-        CHECK(rows[1] == R"({"row":["territory/DE-50",1,1,0,0]})");
+        CHECK(rows[0] == R"({"row":["territory/DE-40",1,1,0,0,1,0]})");
+        CHECK(rows[1] == R"({"row":["territory/DE-50",1,1,0,1,0,0]})");
         CHECK(run(R"({"command":"loop","open":1})") == 0);
         REQUIRE(rows.size() == 1);
         CHECK(rows[0].find("R23") != std::string::npos);
@@ -417,6 +417,19 @@ struct Waiting : Company {
         expect(edit.save());
         settle();
     }
+    /// Another complaint, whose answer the phone has not seen.
+    Id<Complaint> answered_without_phone() {
+        const auto id = phone.capture(a_complaint(customer, "Etikett schief"));
+        settle();
+        ask(quality, id, "acknowledged");
+        expect(quality.edit(id).set(&Complaint::defect_code, "label").save());
+        ask(quality, id, "assessed");
+        settle();
+        cut(phone);
+        ask(quality, id, "answered", {{"decision", "goodwill"}, {"reply_text", "Ersatz."}});
+        settle();
+        return id;
+    }
     ComplaintState state() {
         settle();
         REQUIRE(quality.read(leak).state == phone.read(leak).state);
@@ -543,4 +556,59 @@ TEST_CASE_FIXTURE(Waiting, "what is due comes in commits of bounded size") {
     CHECK(commits() - before == 2);
     settle();
     for (const auto& c : more) CHECK(phone.read(c).state == ComplaintState::closed);
+}
+
+// ---- delivered, seen, told
+
+TEST_CASE_FIXTURE(Waiting, "a task is delivered when a device of its rep shows to have it") {
+    // Another of the same territory is not the rep it is addressed to.
+    Device& colleague = device("R31", Role::rep, {"territory/DE-50"});
+    const auto second = answered_without_phone();
+    const auto open = task_of(second, *quality.read(second).state_version, customer);
+    CHECK(colleague.read(open).rep_id == "R17");
+    CHECK_FALSE(colleague.read(open).delivered_at);
+    const auto delivered = [&] {
+        return show(server_state(open)).value("delivered_at").integer() != nullptr;
+    };
+    const auto request = [&] {
+        pass(60'000);
+        return engine().sync({phone.writer, phone.session->next_request()});
+    };
+    const auto lost = request();  // its reply does not arrive
+    REQUIRE(lost.error_code.empty());
+    CHECK_FALSE(delivered());
+    const auto reply = request();
+    CHECK_FALSE(delivered());
+    REQUIRE(phone.take(reply.archive).counted);
+    const std::int64_t has_it_ms = now_ms();
+    CHECK_FALSE(delivered());
+    const auto next = request();
+    CHECK(delivered());
+    REQUIRE(phone.take(next.archive).counted);
+    heal_and_settle();
+    const auto at = colleague.read(open).delivered_at;
+    REQUIRE(at);
+    CHECK(at->at.time_since_epoch().count() > has_it_ms);
+    CHECK(storage().begin_read()->undelivered("default", "R17").empty());
+    // It is the server's to say.
+    CHECK_FALSE(phone.edit(open).set(&LoopTask::delivered_at, phone.environment.now()).save());
+    for (const std::string& difference : differences()) FAIL_CHECK(difference);
+}
+
+TEST_CASE_FIXTURE(Waiting,
+                  "a task handed over before it was delivered is awaited by who has it now") {
+    CHECK(phone.read(task).delivered_at.has_value());
+    const auto second = answered_without_phone();
+    const auto open = task_of(second, *quality.read(second).state_version, customer);
+    cut(south);
+    CHECK(storage().begin_read()->undelivered("default", "R17") == std::vector<RecordId>{open});
+    hand_over(customer, "territory/DE-40");
+    settle();
+    CHECK(storage().begin_read()->undelivered("default", "R17").empty());
+    CHECK(storage().begin_read()->undelivered("default", "R23") == std::vector<RecordId>{open});
+    CHECK_FALSE(quality.read(open).delivered_at);
+    heal_and_settle();
+    CHECK(quality.read(open).delivered_at.has_value());
+    CHECK(south.read(open).rep_id == "R23");
+    for (const std::string& difference : differences()) FAIL_CHECK(difference);
 }

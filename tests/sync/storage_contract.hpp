@@ -512,6 +512,21 @@ TEST_CASE_FIXTURE(Fixture,
     CHECK(storage->begin_read()->deadlines(100, 10)[0].tenant == "umbrella");
 }
 
+TEST_CASE_FIXTURE(Fixture, "a task waits for one rep to have it") {
+    writing(*storage, [&](Transaction& tx) {
+        tx.save_undelivered("acme", "R17", id_of(1));
+        tx.save_undelivered("acme", "R17", id_of(2));
+        tx.save_undelivered("umbrella", "R17", id_of(3));
+        tx.save_undelivered("acme", "R23", id_of(2));
+    });
+    reopen();
+    CHECK(storage->begin_read()->undelivered("acme", "R17") == std::vector<RecordId>{id_of(1)});
+    CHECK(storage->begin_read()->undelivered("acme", "R23") == std::vector<RecordId>{id_of(2)});
+    writing(*storage, [&](Transaction& tx) { tx.remove_undelivered("acme", id_of(1)); });
+    CHECK(storage->begin_read()->undelivered("acme", "R17").empty());
+    CHECK(storage->begin_read()->undelivered("umbrella", "R17").size() == 1);
+}
+
 TEST_CASE_FIXTURE(Fixture, "history keeps every value that left, in the order in which they left") {
     LiveValue value{{7, 2},
                     99,

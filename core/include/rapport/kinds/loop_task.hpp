@@ -29,8 +29,8 @@ struct LoopTask : Common {
     WriteOnce<Count> decision_version;
     WriteOnce<Id<Customer>> customer_id;
     Owned<Text<80, Format::line>> rep_id;  ///< name of the rep who owns the customer now
-    Lowest<Instant> delivered_at;
-    Lowest<Instant> rep_seen_at;
+    Lowest<Instant> delivered_at;          ///< a device of the rep has it; the server sees that
+    Lowest<Instant> rep_seen_at;           ///< an app sets it when it shows the task
     Lowest<Instant> told_at;
     LastWriter<Channel> channel;
     LastWriter<Reaction> reaction;
@@ -44,7 +44,7 @@ struct LoopTask : Common {
         a(field(17, "decision_version", decision_version));
         a(field(18, "customer_id", customer_id, indexed));
         a(field(19, "rep_id", rep_id, indexed));
-        a(field(20, "delivered_at", delivered_at, by(rep)));
+        a(field(20, "delivered_at", delivered_at));
         a(field(21, "rep_seen_at", rep_seen_at, by(rep)));
         a(field(22, "told_at", told_at, by(rep)));
         a(field(23, "channel", channel, by(rep)));
