@@ -435,7 +435,7 @@ std::optional<Device> forked(Round& round, const Device& parent, const protocol:
     return child;
 }
 
-std::string answer(Round& round, const Engine::Call& call, std::size_t& differing) {
+std::string answer(Round& round, const Engine::Call& call, Engine::Answer& told) {
     const auto device = round.tx.device(call.writer);
     if (!device) throw Error(ErrorCode::not_authorised, "the device is unknown");
     auto request = decode<protocol::Request>(call.archive);
@@ -459,8 +459,17 @@ std::string answer(Round& round, const Engine::Call& call, std::size_t& differin
         declined.server_time_ms = round.now_ms();
         return encode(declined);
     }
+    told.forked = child && child->entries.empty();
+    const bool recovers = request.kind == protocol::kRecover && !request.more;
     protocol::Reply reply = Exchange(round, child ? *child : *device, std::move(request)).answer();
-    if (reply.compared) differing = reply.compared->differing.size();
+    told.recovered = recovers && reply.outcome == protocol::Outcome::ok;
+    for (const protocol::BundleVerdict& v : reply.verdicts) told.verdicts.push_back(v.verdict);
+    if (reply.compared) {
+        told.compared = true;
+        told.differing = reply.compared->differing.size();
+        for (const protocol::Differing& part : reply.compared->differing)
+            told.differing_records += part.records;
+    }
     if (round.erasures && reply.outcome == protocol::Outcome::ok)
         reply.erasures = round.erasures->after(device->tenant, erasures, kErasuresPerReply);
     return encode(reply);
@@ -515,16 +524,20 @@ std::vector<Engine::Answer> Engine::sync(const std::vector<Call>& calls) {
     for (const Call& call : calls) {
         Answer& a = answers.emplace_back();
         const auto handle = [&] {
-            a.archive = answer(round, call, a.differing);
+            a.archive = answer(round, call, a);
             return true;
         };
         try {
             alone ? handle() : tx->savepoint(handle);
         } catch (const Error& e) {
             if (is_of_the_storage(e.code())) throw;
-            a = {{}, code_for_peer(e.code()), e.what()};
+            a = {};
+            a.error_code = code_for_peer(e.code());
+            a.error_sentence = e.what();
         } catch (const std::exception& e) {
-            a = {{}, code_for_peer(ErrorCode::internal), e.what()};
+            a = {};
+            a.error_code = code_for_peer(ErrorCode::internal);
+            a.error_sentence = e.what();
         }
         if (alone && !a.error_code.empty()) return answers;
     }

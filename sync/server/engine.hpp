@@ -39,6 +39,11 @@ public:
                                  ///< empty = none
         std::string error_sentence;
         std::size_t differing = 0;  ///< stretches that the device held otherwise, of those compared
+        std::size_t differing_records = 0;  ///< that are sent for them
+        bool compared = false;
+        std::vector<Verdict> verdicts;  ///< that it tells
+        bool recovered = false;         ///< the device brought back what this server had lost
+        bool forked = false;            ///< its file goes on as another device from now on
     };
     /// Handles all calls in one durable commit; of a call that fails, and of a bundle that is not
     /// applied, nothing stays. Answers may leave once this returns. Throws Error when the storage

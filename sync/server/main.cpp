@@ -65,10 +65,21 @@ void write_port_file(const std::string& path, std::uint16_t port) {
     std::filesystem::rename(fresh, path);
 }
 
+/// The first line of the file.
+std::string token_in(const std::string& path) {
+    constexpr std::size_t kTokenMin = 16;
+    std::string token;
+    std::getline(std::ifstream(path), token);
+    if (!token.empty() && token.back() == '\r') token.pop_back();
+    if (token.size() < kTokenMin)
+        throw UsageError("the first line of " + path + " is no token of at least 16 characters");
+    return token;
+}
+
 // ---- serve
 
 int serve(const std::string& path, const std::string& orders, const http::ListenerOptions& options,
-          const std::string& port_file, bool with_views) {
+          const std::string& port_file, bool with_views, const std::string& metrics_token) {
     // Blocked before any thread exists, so that only sigwait() below sees them.
     sigset_t stop_signals;
     sigemptyset(&stop_signals);
@@ -86,7 +97,7 @@ int serve(const std::string& path, const std::string& orders, const http::Listen
             log::write(log::Level::error, "stopped_to_protect_data", {{"sentence", sentence}});
             std::_Exit(70);
         },
-        {}, &erasures);
+        {}, &erasures, metrics_token);
     Views views(*storage, views_folder(path));
     std::unique_ptr<admin::Socket> socket;
     try {
@@ -220,7 +231,7 @@ int run(int argc, char** argv) {
         return command;
     };
 
-    std::string listen = "127.0.0.1:8470", port_file;
+    std::string listen = "127.0.0.1:8470", port_file, metrics_token;
     http::ListenerOptions options;
     auto* serve_command =
         with_store(app.add_subcommand("serve", "Serve devices and programs until SIGTERM"));
@@ -231,6 +242,10 @@ int run(int argc, char** argv) {
     serve_command->add_option("--connections", options.connections_max, "Open at once")
         ->capture_default_str()
         ->check(CLI::Range(1, 100000));
+    serve_command
+        ->add_option("--metrics-token", metrics_token,
+                     "Serve GET /metrics to who presents the first line of this file as bearer")
+        ->check(CLI::ExistingFile);
     bool with_views = false, update = false;
     serve_command->add_flag("--views", with_views,
                             "Keep typed tables of all records in STORE.views for SQL tools");
@@ -384,7 +399,8 @@ int run(int argc, char** argv) {
         orders = orders.empty() ? erasures_path(path) : std::filesystem::absolute(orders).string();
         if (serve_command->parsed()) {
             listen_address(listen, options);
-            return serve(path, orders, options, port_file, with_views);
+            if (!metrics_token.empty()) metrics_token = token_in(metrics_token);
+            return serve(path, orders, options, port_file, with_views, metrics_token);
         }
         Json request;
         bool may_create = false;

@@ -8,10 +8,14 @@
 #include <array>
 #include <atomic>
 #include <condition_variable>
+#include <cstring>
 #include <future>
+#include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
+#include <sstream>
 #include <thread>
 
 #include "server/http/framing.hpp"
@@ -134,11 +138,12 @@ private:
 };
 
 struct Server : Centre {
-    explicit Server(http::ListenerOptions options = {}, CommitQueue::Bounds bounds = {}) {
+    explicit Server(http::ListenerOptions options = {}, CommitQueue::Bounds bounds = {},
+                    const std::string& metrics_token = {}) {
         log::only_from(log::Level::error);
         service.emplace(
             faulty, system_environment(), options,
-            [](const std::string& sentence) { FAIL(sentence); }, bounds);
+            [](const std::string& sentence) { FAIL(sentence); }, bounds, nullptr, metrics_token);
         service->run();
     }
     Reply ask(const std::string& bytes) {
@@ -174,6 +179,91 @@ TEST_CASE("a watcher sees that the server lives and is ready") {
     CHECK(reply.status == 503);
     CHECK(reply.json()["reason"] == "storage");
     CHECK(server.ask(get("/healthz")).status == 200);
+}
+
+TEST_CASE("who has the token reads in numbers what the server has done") {
+    CHECK(Server().ask(get("/metrics", bearer("anything at all, sir"))).status == 404);
+
+    const std::string token = "a-token-of-enough-characters";
+    Server server({}, {}, token);
+    CHECK(server.ask(get("/metrics")).status == 401);
+    CHECK(server.ask(get("/metrics", bearer(token + "x"))).status == 401);
+    CHECK(server.ask(get("/metrics", bearer(server.key(Role::admin)))).status == 401);
+
+    const std::uint64_t writer = server.enrol("R17");
+    const std::string good =
+        bundle_of(1, record_of(customer_json(kCustomerId, "Molkerei Mork", "R17")), true);
+    Record nameless =
+        record_of(customer_json("01940000-0000-7000-8000-000000000002", "Molkerei Nord", "R17"));
+    nameless.fields.erase(nameless.kind->field("name")->number);
+    const std::string bad = bundle_of(2, nameless, true);
+    const std::string sync = sync_post(secret_of("R17"), request_of(writer, 4711, {good, bad}));
+    CHECK(server.ask(sync).status == 200);
+    CHECK(server.ask(sync_post("nobody's" + std::string(32, '-'), "x")).status == 401);
+    CHECK(server.ask("GET  /healthz HTTP/1.1\r\n\r\n").status == 400);
+    CHECK(server.ask(get("/Molkerei")).status == 404);
+    server.faulty.broken = true;
+    CHECK(server.ask(sync_post(secret_of("R17"), request_of(writer, 4712, {}))).status == 503);
+    server.faulty.broken = false;
+
+    const Reply reply = server.ask(get("/metrics", bearer(token)));
+    REQUIRE(reply.status == 200);
+    CHECK(reply.has("Content-Type: text/plain; version=0.0.4"));
+    std::map<std::string, std::string> samples;
+    std::set<std::string> described;
+    std::istringstream lines(reply.body);
+    for (std::string line; std::getline(lines, line);) {
+        INFO(line);
+        const std::size_t blank = line.rfind(' ');
+        if (line.rfind("# TYPE ", 0) == 0) described.insert(line.substr(7, line.find(' ', 7) - 7));
+        if (line[0] == '#') continue;
+        std::string name = line.substr(0, line.find_first_of("{ "));
+        for (const char* suffix : {"_bucket", "_sum", "_count"})
+            if (name.ends_with(suffix)) name.resize(name.size() - std::strlen(suffix));
+        CHECK(described.contains(name));
+        CHECK(samples.emplace(line.substr(0, blank), line.substr(blank + 1)).second);
+        CHECK(line.find_first_not_of("0123456789.", blank + 1) == std::string::npos);
+    }
+    const auto number = [&](const std::string& name) { return samples[name]; };
+    CHECK(number("rapport_requests_total{path=\"/v1/sync\",status=\"200\"}") == "1");
+    CHECK(number("rapport_requests_total{path=\"/v1/sync\",status=\"401\"}") == "1");
+    CHECK(number("rapport_requests_total{path=\"/v1/sync\",status=\"503\"}") == "1");
+    CHECK(number("rapport_requests_total{path=\"/metrics\",status=\"401\"}") == "3");
+    CHECK(number("rapport_requests_total{path=\"malformed\",status=\"400\"}") == "1");
+    CHECK(number("rapport_requests_total{path=\"other\",status=\"404\"}") == "1");
+    CHECK(number("rapport_bundles_total{verdict=\"applied\"}") == "1");
+    CHECK(number("rapport_bundles_total{verdict=\"refused\"}") == "1");
+    CHECK(number("rapport_bundles_total{verdict=\"later\"}") == "0");
+    CHECK(number("rapport_commit_seconds_bucket{le=\"+Inf\"}") == "1");
+    CHECK(number("rapport_commit_seconds_count") == "1");
+    CHECK(number("rapport_commits_failed_total") == "1");
+    CHECK(number("rapport_comparisons_total") == "0");
+    CHECK(number("rapport_forks_total") == "0");
+    CHECK(number("rapport_calls_waiting") == "0");
+    CHECK(number("rapport_connections") != "0");
+    CHECK(std::stoul(number("rapport_request_body_bytes_total")) > good.size() / 2);
+    CHECK(std::stoul(number("rapport_response_body_bytes_total")) > 100);
+    CHECK(reply.body.find("Molkerei") == std::string::npos);
+    CHECK(reply.body.find("R17") == std::string::npos);
+}
+
+TEST_CASE("what is due by the time alone is seen to while nobody calls") {
+    Centre centre;
+    const std::int64_t now_ms = system_environment().now().at.time_since_epoch().count();
+    {
+        const auto tx = centre.storage->begin_write();
+        tx->save(Deadline{"default", RecordId{{7}}, now_ms + 30});
+        tx->commit();
+    }
+    Faulty faulty{*centre.storage};
+    CommitQueue::Bounds bounds;
+    bounds.look_every = std::chrono::milliseconds(1);
+    Service service(
+        faulty, system_environment(), {}, [](const std::string& sentence) { FAIL(sentence); },
+        bounds);
+    faulty.wait_for_writer();
+    service.stop(std::chrono::milliseconds(0));
+    CHECK(centre.storage->begin_read()->deadlines(INT64_MAX, 1).empty());
 }
 
 TEST_CASE("requests that two readers could read differently get 400 and a closed connection") {

@@ -8,6 +8,7 @@
 
 #include "rapport/error.hpp"
 #include "server/http/log.hpp"
+#include "server/http/metrics.hpp"
 
 namespace rapport::server {
 
@@ -21,8 +22,12 @@ bool is_storage(ErrorCode code) {
 }  // namespace
 
 CommitQueue::CommitQueue(Engine& engine, Bounds bounds,
-                         std::function<void(const std::string&)> broken)
-    : engine_(engine), bounds_(bounds), broken_(std::move(broken)), thread_([this] { work(); }) {}
+                         std::function<void(const std::string&)> broken, http::Metrics* metrics)
+    : engine_(engine),
+      bounds_(bounds),
+      broken_(std::move(broken)),
+      metrics_(metrics),
+      thread_([this] { work(); }) {}
 
 CommitQueue::~CommitQueue() { close(); }
 
@@ -79,6 +84,11 @@ void CommitQueue::run(const std::function<void(Engine&)>& job) {
     filled_.notify_one();
     if (const auto failure = finished.get_future().get())
         throw Error(failure->code, failure->sentence, failure->detail);
+}
+
+std::size_t CommitQueue::waiting() const {
+    const std::lock_guard lock(mutex_);
+    return items_.size();
 }
 
 void CommitQueue::close() {
@@ -147,10 +157,16 @@ void CommitQueue::commit(std::vector<Item> items) {
     calls.reserve(items.size());
     for (Item& item : items) calls.push_back(std::move(item.call));
     std::vector<Engine::Answer> answers;
+    const auto began = std::chrono::steady_clock::now();
+    const auto took = [&] {
+        return std::chrono::duration_cast<std::chrono::microseconds>(
+            std::chrono::steady_clock::now() - began);
+    };
     try {
         answers = engine_.sync(calls);
     } catch (const Error& error) {
         if (!is_storage(error.code())) throw;
+        if (metrics_) metrics_->commit(took(), true);
         log::write(log::Level::error, "storage_failed",
                    {{"code", name_of(error.code())},
                     {"detail", error.detail()},
@@ -160,6 +176,10 @@ void CommitQueue::commit(std::vector<Item> items) {
     }
     if (answers.size() != items.size())
         throw Error(ErrorCode::internal, "the engine answered another number of calls");
+    if (metrics_) {
+        metrics_->commit(took(), false);
+        for (const Engine::Answer& answer : answers) metrics_->answer(answer);
+    }
     for (const Engine::Answer& answer : answers)
         if (answer.error_code == name_of(ErrorCode::internal))
             // Its savepoint is undone and the other calls stand: one request that meets a fault of

@@ -15,13 +15,17 @@
 
 namespace rapport::server {
 
+namespace http {
+class Metrics;
+}
+
 /// The one thread that runs the engine. Syncs that wait at the same time share one durable commit,
 /// so that a server with many devices is not bound by how often its disk can flush; what an
 /// administrator does goes through the same thread in between, and so do records that still follow
 /// a customer to another territory, and what changes by the time alone, one bounded commit at a
 /// time.
 ///
-/// Ownership: borrows the engine; the destructor finishes what was taken.  Thread-safety:
+/// Ownership: borrows engine and metrics; the destructor finishes what was taken.  Thread-safety:
 /// thread-safe.
 class CommitQueue {
 public:
@@ -42,8 +46,10 @@ public:
     /// `broken` is called on the queue's thread, with a sentence, when a rule of our own was broken
     /// (Error internal or any exception that is not an Error): the process must stop before it
     /// writes bad data. Calls are not answered then.
+    /// `metrics` counts what is done and may be null.
     CommitQueue(Engine& engine, Bounds bounds,
-                std::function<void(const std::string& sentence)> broken);
+                std::function<void(const std::string& sentence)> broken,
+                http::Metrics* metrics = nullptr);
     ~CommitQueue();
     CommitQueue(const CommitQueue&) = delete;
     CommitQueue& operator=(const CommitQueue&) = delete;
@@ -56,6 +62,9 @@ public:
     void run(const std::function<void(Engine&)>& job);
     /// The same without waiting: `job` must not throw. False: full or closed.
     bool post(std::function<void(Engine&)> job);
+
+    /// Calls and jobs that have not begun.
+    std::size_t waiting() const;
 
     /// Takes nothing new, finishes what is queued, and ends the thread. Harmless to repeat.
     void close();
@@ -73,7 +82,8 @@ private:
     Engine& engine_;
     const Bounds bounds_;
     const std::function<void(const std::string&)> broken_;
-    std::mutex mutex_;
+    http::Metrics* const metrics_;
+    mutable std::mutex mutex_;
     std::condition_variable filled_;
     std::deque<Item> items_;
     std::size_t bytes_ = 0;

@@ -10,6 +10,7 @@
 #include "protocol/messages.hpp"
 #include "rapport/error.hpp"
 #include "server/auth/access.hpp"
+#include "server/auth/secret.hpp"
 #include "server/feed.hpp"
 #include "server/http/log.hpp"
 
@@ -25,11 +26,13 @@ constexpr std::string_view kNdjson = "application/x-ndjson";
 struct Route {
     std::string_view path, method;
 };
-constexpr std::array<Route, 5> kRoutes{{{"/v1/sync", "POST"},
+constexpr std::string_view kMetrics = "/metrics";
+constexpr std::array<Route, 6> kRoutes{{{"/v1/sync", "POST"},
                                         {"/v1/enrol", "POST"},
                                         {"/v1/feed", "GET"},
                                         {"/healthz", "GET"},
-                                        {"/readyz", "GET"}}};
+                                        {"/readyz", "GET"},
+                                        {kMetrics, "GET"}}};
 
 Response busy(std::string_view sentence) {
     return problem(503, "unavailable", "retry", sentence, kRetryAfter);
@@ -162,10 +165,12 @@ FeedRequest feed_request(Transaction& snapshot, const std::string& tenant, std::
 }  // namespace
 
 Face::Face(Storage& storage, Environment& environment, CommitQueue& queue, const Limits& limits,
-           const Erasures* erasures)
+           Watch watch, const Erasures* erasures)
     : storage_(storage),
       environment_(environment),
       queue_(queue),
+      watch_(std::move(watch)),
+      token_hash_(watch_.token.empty() ? std::string() : sha256_hex(watch_.token)),
       erasures_(erasures),
       archive_bytes_max_(limits.request_bytes_max + limits.bundle_bytes_max + kRequestSlack) {}
 
@@ -173,7 +178,7 @@ Admission Face::admit(const Head& head) {
     const auto refuse = [](Response response) { return Admission{std::move(response), 0, 0}; };
     const auto route = std::find_if(kRoutes.begin(), kRoutes.end(),
                                     [&](const Route& r) { return r.path == head.path; });
-    if (route == kRoutes.end())
+    if (route == kRoutes.end() || (route->path == kMetrics && token_hash_.empty()))
         return refuse(problem(404, "not_found", "stop", "there is nothing at this path"));
     if (head.method != route->method && !(head.method == "HEAD" && route->method == "GET")) {
         Response response =
@@ -208,6 +213,7 @@ void Face::handle(Request request, std::function<void(Response)> done) {
         if (path == "/v1/enrol") return enrol(request, std::move(done));
         if (path == "/v1/feed") return done(feed(request));
         if (path == "/readyz") return done(ready());
+        if (path == kMetrics) return done(metrics(request));
         return done(json(200, "{\"alive\":true}\n"));
     } catch (const Error& error) {
         done(of_error(error));
@@ -302,6 +308,22 @@ Response Face::ready() {
     } catch (const Error&) {
         return json(503, "{\"ready\":false,\"reason\":\"storage\"}\n");
     }
+}
+
+Response Face::metrics(const Request& request) {
+    // By its hash, so that how long the comparison takes says nothing of the token.
+    if (sha256_hex(bearer_of(request.head.field("authorization"))) != token_hash_)
+        return problem(401, name_of(ErrorCode::not_authorised), "stop",
+                       "the metrics need the token this server was started with");
+    Response response;
+    response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    response.body = watch_.metrics.text({watch_.connections(), queue_.waiting()});
+    return response;
+}
+
+void Face::answered(std::string_view path, int status, std::size_t bytes_in,
+                    std::size_t bytes_out) {
+    watch_.metrics.request(path, status, bytes_in, bytes_out);
 }
 
 }  // namespace rapport::server::http

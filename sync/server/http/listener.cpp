@@ -237,7 +237,9 @@ asio::awaitable<bool> Listener::Impl::exchange(std::shared_ptr<Connection> conne
     if (const Fault* fault = std::get_if<Fault>(&parsed)) {
         log::write(log::Level::warning, "request_malformed",
                    {{"status", fault->status}, {"reason", fault->sentence}});
-        co_await answer(connection, fault_response(*fault), nullptr);
+        Response refusal = fault_response(*fault);
+        handler.answered("malformed", refusal.status, 0, refusal.body.size());
+        co_await answer(connection, std::move(refusal), nullptr);
         co_await linger(connection);
         co_return false;
     }
@@ -313,6 +315,7 @@ asio::awaitable<bool> Listener::Impl::exchange(std::shared_ptr<Connection> conne
     const int status = response->status;
     const std::size_t bytes_out = response->body.size();
     const bool close = response->close;
+    handler.answered(path, status, bytes_in, bytes_out);
     const bool sent = co_await answer(connection, std::move(*response), &said);
     const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - started);

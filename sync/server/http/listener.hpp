@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "server/http/message.hpp"
 
@@ -38,6 +39,10 @@ public:
     /// Calls `done` exactly once, now or later, on any thread, but not after the listener was
     /// destroyed.
     virtual void handle(Request request, std::function<void(Response)> done) = 0;
+    /// What became of a request, also of one that was never handled. `path` is a known one,
+    /// `other`, or `malformed`.
+    virtual void answered(std::string_view path, int status, std::size_t bytes_in,
+                          std::size_t bytes_out) = 0;
 };
 
 struct ListenerOptions {

@@ -7,10 +7,12 @@ namespace rapport::server::http {
 
 Service::Service(Storage& storage, Environment& environment, const ListenerOptions& options,
                  std::function<void(const std::string&)> broken, const CommitQueue::Bounds& bounds,
-                 Erasures* erasures)
+                 Erasures* erasures, std::string metrics_token)
     : engine_(storage, environment, {}, kHorizonDays, erasures),
-      queue_(engine_, bounds, std::move(broken)),
-      face_(storage, environment, queue_, engine_.limits(), erasures),
+      queue_(engine_, bounds, std::move(broken), &metrics_),
+      face_(storage, environment, queue_, engine_.limits(),
+            {metrics_, std::move(metrics_token), [this] { return listener_.connections(); }},
+            erasures),
       listener_(options, face_) {}
 
 Service::~Service() { stop(std::chrono::milliseconds(0)); }

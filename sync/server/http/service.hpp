@@ -11,6 +11,7 @@
 #include "server/http/commit_queue.hpp"
 #include "server/http/face.hpp"
 #include "server/http/listener.hpp"
+#include "server/http/metrics.hpp"
 #include "server/storage.hpp"
 
 namespace rapport::server::http {
@@ -21,10 +22,11 @@ namespace rapport::server::http {
 class Service {
 public:
     /// Listens at once, answers from run() on. `broken` as for CommitQueue. Errors: those of
-    /// Listener.
+    /// Listener. Who presents `metrics_token` reads GET /metrics; empty: nobody.
     Service(Storage& storage, Environment& environment, const ListenerOptions& options,
             std::function<void(const std::string& sentence)> broken,
-            const CommitQueue::Bounds& bounds = {}, Erasures* erasures = nullptr);
+            const CommitQueue::Bounds& bounds = {}, Erasures* erasures = nullptr,
+            std::string metrics_token = {});
     ~Service();
 
     std::uint16_t port() const { return listener_.port(); }
@@ -39,6 +41,7 @@ public:
 
 private:
     Engine engine_;
+    Metrics metrics_;
     CommitQueue queue_;
     Face face_;
     Listener listener_;
