@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
         *) names+=("$1"); shift ;;
     esac
 done
-[ ${#names[@]} -gt 0 ] || names=(unpack columns request reply bundle record import search http)
+[ ${#names[@]} -gt 0 ] || names=(unpack columns request reply bundle record stored import search ask token http)
 
 clang=$(command -v clang++-14 || command -v clang++) || { echo "clang++ is not installed" >&2; exit 2; }
 clangc=$(command -v clang-14 || command -v clang)
@@ -35,7 +35,7 @@ cmake --build "$build" --target $(printf '%s_fuzz ' "${names[@]}")
 bytes_of() { printf "$(tr -d '\n' < "$1" | sed 's/../\\x&/g')"; }
 seeds=$build/seeds
 rm -rf "$seeds"
-mkdir -p "$seeds"/{unpack,columns,request,reply,bundle,record,import,search} "$build/findings"
+mkdir -p "$seeds"/{unpack,columns,request,reply,bundle,record,import} "$build/findings"
 for name in bundle record request reply; do bytes_of "tests/golden/$name.hex" > "$seeds/$name/golden"; done
 bytes_of tests/golden/packed.hex > "$seeds/unpack/golden"
 for name in columns columns_archive; do bytes_of "tests/golden/$name.hex" > "$seeds/columns/$name"; done

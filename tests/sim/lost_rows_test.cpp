@@ -132,7 +132,7 @@ TEST_CASE("what only the lost row held is not made up: the person enters it agai
     CHECK(t.phone.read(t.visit).summary.text() == "Besuch");
     const RecordStatus status = t.status(t.visit);
     CHECK(status.state == SyncState::refused);
-    CHECK(codes(status.reasons) == std::vector<std::string>{"value_lost result"});
+    REQUIRE(codes(status.reasons) == std::vector<std::string>{"value_lost result"});
     CHECK(sentence(status.reasons[0], Language::german).find("`result`") != std::string::npos);
 
     SUBCASE("and it arrives") {
