@@ -2,6 +2,8 @@
 // The review queue through the real programs: the office decides, and the rep's device hears of it.
 #include <doctest/doctest.h>
 
+#include <fstream>
+
 #include "programs.hpp"
 #include "sqlite/database.hpp"
 
@@ -154,4 +156,19 @@ TEST_CASE("the rep lists what is to be told, and the office sees who has it and 
     phone.synced();
     CHECK(told() == std::vector<int>{1, 1, 1, 1});
     CHECK(json_lines(quality.output("loop", {"--format", "ndjson"})).empty());
+}
+
+TEST_CASE("a server that was given a token tells its metrics to who presents it") {
+    const TempDir folder;
+    const std::string file = folder.file("token"), token = "0123456789abcdef-for-prometheus";
+    const auto write = [&](const std::string& text) { std::ofstream(file) << text << '\n'; };
+    write("too short");
+    CHECK_THROWS(Server(folder.file("centre.db"), {"--metrics-token", file}));
+    write(token);
+    const Server server(folder.file("centre.db"), {"--metrics-token", file});
+    CHECK(http(server.url() + "/metrics", "0123456789abcdef").status == 401);
+    const HttpReply reply = http(server.url() + "/metrics", token);
+    CHECK(reply.status == 200);
+    CHECK(has(reply.body, "\nrapport_requests_total{path=\"/metrics\",status=\"401\"} 1\n"));
+    CHECK(http(Server(folder.file("other.db")).url() + "/metrics", token).status == 404);
 }
