@@ -46,6 +46,7 @@ Defaults most_common(const RecordState& state) {
 }
 
 std::vector<Dot> implied_counters(const FieldState& field) {
+    if (field.live.size() == 1) return {field.live[0].dot};
     std::map<std::uint64_t, std::uint64_t> highest;
     for (const LiveValue& l : field.live)
         highest[l.dot.writer] = std::max(highest[l.dot.writer], l.dot.counter);
@@ -162,11 +163,11 @@ std::string encode_fields(const RecordState& state, bool captures, const Elide& 
         const auto elided = [&, n = number](const LiveValue& l) {
             return l.elided || (elide && elide(n, l));
         };
-        const std::vector<Dot> implied = implied_counters(field);
         const bool simple = field.live.size() == 1 && field.live[0].key.empty() &&
                             field.live[0].dot == d.dot && field.live[0].stamp == d.stamp &&
                             (!captures || field.live[0].capture == d.capture) &&
-                            field.counters == implied && (!captures || field.known.empty());
+                            field.counters.size() == 1 && field.counters[0] == d.dot &&
+                            (!captures || field.known.empty());
         const std::uint64_t step = static_cast<std::uint64_t>(number - last);
         last = number;
         if (simple) {
@@ -178,6 +179,7 @@ std::string encode_fields(const RecordState& state, bool captures, const Elide& 
         w.varint(step << 2);
         w.varint(field.live.size());
         for (const LiveValue& l : field.live) write_live(w, l, d, captures, elided(l));
+        const std::vector<Dot> implied = implied_counters(field);
         std::vector<Dot> extra;
         for (const Dot& dot : field.counters)
             if (std::find(implied.begin(), implied.end(), dot) == implied.end())

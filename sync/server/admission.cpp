@@ -331,7 +331,7 @@ void Admission::check_reference(const Field& field, const TypeInfo& type, const 
             check_reference(field, type.parts[i].type, record, (*parts)[i]);
     if (type.shape != Shape::reference || !value.text()) return;
     const auto id = RecordId::from_bytes(*value.text());
-    const StoredRecord* target = id ? changes_.find(*id) : nullptr;
+    const StoredRecord* target = id ? changes_.look_at(*id) : nullptr;
     if (!target) {
         wait_for(record, field.name, refusal_code::kUnknownReference, {"awaited"});
         return;
@@ -356,7 +356,7 @@ std::optional<StoredDeparture> Admission::departure_above(const StoredRecord& re
     for (int depth = 0; at && depth <= kHomeDepthMax; ++depth) {
         if (auto departure = departure_of(*at)) return departure;
         const std::string_view root = kind_numbered(at->state.kind)->root;
-        at = root.empty() ? nullptr : changes_.find(shown_reference(*at, root));
+        at = root.empty() ? nullptr : changes_.look_at(shown_reference(*at, root));
     }
     return std::nullopt;
 }
@@ -395,10 +395,11 @@ void Admission::settle_home(StoredRecord& record, int depth) {
             return;
         }
     if (kind.root.empty()) return;
-    StoredRecord* parent = changes_.find(shown_reference(record, kind.root));
+    const RecordId id = shown_reference(record, kind.root);
+    const StoredRecord* parent = changes_.look_at(id);
     if (!parent || depth > kHomeDepthMax) return;
-    if (parent->state.scope.empty()) settle_home(*parent, depth + 1);
-    changes_.hang(record, *parent);
+    if (parent->state.scope.empty()) settle_home(*changes_.find(id), depth + 1);
+    changes_.hang(record, *changes_.look_at(id));
 }
 
 /// A new record whose customer has left: it lives there, and its author is told where it went.
@@ -474,7 +475,7 @@ void Admission::check_contacts(const StoredRecord& record, const Change& change)
         for (const Added& add : write.adds) {
             const auto id =
                 add.value.text() ? RecordId::from_bytes(*add.value.text()) : std::nullopt;
-            const StoredRecord* contact = id ? changes_.find(*id) : nullptr;
+            const StoredRecord* contact = id ? changes_.look_at(*id) : nullptr;
             if (contact && customer_of(*contact) != customer_of(record))
                 refuse(change.id, field->name, "other_customer", {"contact"});
         }
@@ -483,7 +484,7 @@ void Admission::check_contacts(const StoredRecord& record, const Change& change)
 
 /// A record may hang on a customer that was merged, until it has followed.
 RecordId Admission::customer_of(const StoredRecord& record) {
-    StoredRecord* root = record.root.is_nil() ? nullptr : changes_.find(record.root);
+    const StoredRecord* root = record.root.is_nil() ? nullptr : changes_.look_at(record.root);
     return root ? changes_.standing(*root).state.id : record.root;
 }
 
@@ -491,7 +492,7 @@ void Admission::check_question(const Record& answer) {
     const auto named = [&](const char* field) -> const StoredRecord* {
         const std::string* raw = answer.value(field).text();
         const auto id = raw ? RecordId::from_bytes(*raw) : std::nullopt;
-        return id ? changes_.find(*id) : nullptr;
+        return id ? changes_.look_at(*id) : nullptr;
     };
     if (const StoredRecord* question = named("question_id"))
         check_answer(answer, show(question->state), refusals_);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "model/planted.hpp"
 #include "rapport/error.hpp"
@@ -94,9 +95,15 @@ Changeset::Changeset(Round& round, std::string tenant, std::string bundle, std::
 
 StoredRecord* Changeset::find(const RecordId& id) {
     if (const auto at = held_.find(id); at != held_.end()) return &at->second.record;
-    auto stored = round_.tx.record(tenant_, id);
-    if (!stored) return nullptr;
-    return &held_.emplace(id, Held{std::move(*stored)}).first->second.record;
+    const StoredRecord* stored = look_at(id);
+    return stored ? &held_.emplace(id, Held{*stored}).first->second.record : nullptr;
+}
+
+const StoredRecord* Changeset::look_at(const RecordId& id) {
+    if (const auto at = held_.find(id); at != held_.end()) return &at->second.record;
+    if (const auto at = seen_.find(id); at != seen_.end()) return at->second.get();
+    auto stored = round_.tx.look_at(tenant_, id);
+    return stored ? seen_.emplace(id, std::move(stored)).first->second.get() : nullptr;
 }
 
 StoredRecord& Changeset::create(const Kind& kind, const RecordId& id) {
@@ -118,7 +125,8 @@ StoredRecord& Changeset::create_as_server(const Kind& kind, const RecordId& id, 
 }
 
 bool Changeset::is_new(const StoredRecord& record) const {
-    return held_.at(record.state.id).is_new;
+    const auto at = held_.find(record.state.id);
+    return at != held_.end() && at->second.is_new;
 }
 
 void Changeset::touch(const StoredRecord& record) {
@@ -128,21 +136,26 @@ void Changeset::touch(const StoredRecord& record) {
 }
 
 StoredRecord& Changeset::standing(StoredRecord& customer) {
-    StoredRecord* at = &customer;
+    const StoredRecord& home = standing(std::as_const(customer));
+    return &home == &customer ? customer : *find(home.state.id);
+}
+
+const StoredRecord& Changeset::standing(const StoredRecord& customer) {
+    const StoredRecord* at = &customer;
     for (int merges = 0; merges < kMergesMax && shown_text(*at, "state") == kMerged; ++merges) {
-        StoredRecord* into = find(shown_reference(*at, "merged_into"));
+        const StoredRecord* into = look_at(shown_reference(*at, "merged_into"));
         if (!into) break;
         at = into;
     }
     return *at;
 }
 
-void Changeset::hang(StoredRecord& record, StoredRecord& on) {
+void Changeset::hang(StoredRecord& record, const StoredRecord& on) {
     record.root = {};
     record.state.scope = on.state.scope;
-    StoredRecord* customer = kind_of(on).home == Home::territory ? &on
-                             : on.root.is_nil()                  ? nullptr
-                                                                 : find(on.root);
+    const StoredRecord* customer = kind_of(on).home == Home::territory ? &on
+                                   : on.root.is_nil()                  ? nullptr
+                                                                       : look_at(on.root);
     if (!customer) return;
     const StoredRecord& home = standing(*customer);
     record.root = home.state.id;

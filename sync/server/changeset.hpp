@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,6 +30,8 @@ public:
     const std::string& tenant() const { return tenant_; }
     /// Null if the tenant has no such record and this bundle makes none.
     StoredRecord* find(const RecordId& id);
+    /// The same for who only looks at it now: until it is found to be changed it is not copied.
+    const StoredRecord* look_at(const RecordId& id);
     /// A new record without scope. There must be none with this id.
     StoredRecord& create(const Kind& kind, const RecordId& id);
     /// The same, with what says that the server made it now.
@@ -40,9 +43,10 @@ public:
 
     /// Where a customer's records belong: itself, or the one it was merged into at last.
     StoredRecord& standing(StoredRecord& customer);
+    const StoredRecord& standing(const StoredRecord& customer);
     /// The record hangs on what `on` hangs on (on it, if it is a customer), and lives where that
     /// customer lives now; without a customer it lives where `on` does.
-    void hang(StoredRecord& record, StoredRecord& on);
+    void hang(StoredRecord& record, const StoredRecord& on);
     /// The record has left `from` for the scope it has now: its move number rises, and who reads
     /// `from` is told.
     void depart(StoredRecord& record, const std::string& from);
@@ -89,7 +93,8 @@ private:
     Round& round_;
     const std::string tenant_, bundle_, author_;
     std::map<RecordId, Held> held_;
-    std::vector<RecordId> order_;  ///< of the touched ones
+    std::map<RecordId, std::shared_ptr<const StoredRecord>> seen_;  ///< that are not held
+    std::vector<RecordId> order_;                                   ///< of the touched ones
     std::vector<HistoryLine> history_;
     std::vector<StoredDeparture> departures_;
     std::map<std::uint16_t, Lifecycle> lifecycles_;  ///< that were looked up, by kind

@@ -210,10 +210,9 @@ private:
         if (request_.kind != protocol::kNormal)
             device_.receipt = std::max(device_.receipt, request_.receipt);
         const std::uint64_t receipt_before = device_.receipt;
-        std::vector<Bundle> bundles = bundles_;
-        if (!RAPPORT_PLANTED("let_any_stamp_in")) hold_back_stamps(bundles, round_.now_ms());
-        for (std::size_t i = 0; i < bundles.size(); ++i)
-            answer_bundle(bundles_[i], take(bundles[i], request_.bundles[i]));
+        if (!RAPPORT_PLANTED("let_any_stamp_in")) hold_back_stamps(bundles_, round_.now_ms());
+        for (std::size_t i = 0; i < bundles_.size(); ++i)
+            answer_bundle(bundles_[i], take(bundles_[i], request_.bundles[i]));
         if (request_.kind != protocol::kNormal) settle_unrooted(round_, device_.tenant);
         bring_down();
         answer_late();
@@ -259,7 +258,8 @@ private:
 
     /// The verdict of a bundle: the stored one, or a new one stored with it.
     std::optional<StoredVerdict> take(Bundle& bundle, std::string bytes) {
-        if (auto stored = round_.tx.verdict(device_.writer, bundle.counter)) return stored;
+        if (bundle.counter <= device_.receipt)
+            if (auto stored = round_.tx.verdict(device_.writer, bundle.counter)) return stored;
         if (bundle.counter != device_.receipt + 1)
             violated("the bundles of a writer follow each other without a gap");
         StoredVerdict verdict;

@@ -50,11 +50,10 @@ bool may_see(const Device& device, const Kind& kind) {
     return kind.seen_by.empty() || kind.seen_by.contains(device.role);
 }
 
-std::optional<RecordState> project(Round& round, const Device& device, const RecordState& state) {
-    const Kind* kind = kind_numbered(state.kind);
+std::optional<RecordState> project(Round& round, const Device& device, RecordState visible) {
+    const Kind* kind = kind_numbered(visible.kind);
     if (!kind || !may_see(device, *kind)) return std::nullopt;
-    const Disclosure disclosed = disclosure_of(*kind, state);
-    RecordState visible = state;
+    const Disclosure disclosed = disclosure_of(*kind, visible);
     std::erase_if(visible.fields, [&](const auto& entry) {
         const Field* field = kind->field(entry.first);
         return !field || (!field->visible_to(device.role, disclosed) &&

@@ -12,6 +12,6 @@ namespace rapport::server {
 bool may_see(const Device& device, const Kind& kind);
 
 /// The record as the device's role may see it; nothing if it may not see it at all.
-std::optional<RecordState> project(Round& round, const Device& device, const RecordState& state);
+std::optional<RecordState> project(Round& round, const Device& device, RecordState state);
 
 }  // namespace rapport::server

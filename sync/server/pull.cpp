@@ -204,11 +204,12 @@ private:
         if (full_) return false;
         if (!may_see(device_, kind)) return true;
         for (;;) {
-            const auto records = round_.tx.newest(device_.tenant, stream.scope, kind.number,
-                                                  place.below, place.position, kReadAhead);
-            for (const StoredRecord& record : records) {
+            auto records = round_.tx.newest(device_.tenant, stream.scope, kind.number, place.below,
+                                            place.position, kReadAhead);
+            for (StoredRecord& record : records) {
+                const RecordId id = record.state.id;
                 if (!take(record)) return false;
-                place.below = record.state.id;
+                place.below = id;
             }
             if (records.size() < kReadAhead) return true;
         }
@@ -218,8 +219,7 @@ private:
     /// nothing is missing.
     std::uint64_t advance(const Stream& stream, std::uint64_t position) {
         while (position < stream.head && !full_) {
-            const auto records =
-                round_.tx.changed(device_.tenant, stream.scope, position, kReadAhead);
+            auto records = round_.tx.changed(device_.tenant, stream.scope, position, kReadAhead);
             const auto departures =
                 round_.tx.departed(device_.tenant, stream.scope, position, kReadAhead);
             std::uint64_t known_up_to = stream.head;
@@ -254,15 +254,16 @@ private:
         return position;
     }
 
-    /// False if the page has no room for it.
-    bool take(const StoredRecord& stored) {
+    /// False if the page has no room for it. What is not for this device goes from its fields.
+    bool take(StoredRecord& stored) {
         if (is_full()) return false;
-        const std::optional<RecordState> visible = project(round_, device_, stored.state);
+        const bool whole = redirects(stored);
+        const std::optional<RecordState> visible =
+            project(round_, device_, std::move(stored.state));
         if (!visible) {
             ++looked_at_;
             return true;
         }
-        const bool whole = redirects(stored);
         std::string encoded = encode_record(*visible, [&](std::uint16_t field, const LiveValue& l) {
             return !whole && l.dot.writer == device_.writer &&
                    (was_carried(visible->id, field, l.dot) ||

@@ -2,6 +2,7 @@
 #include <map>
 #include <mutex>
 #include <new>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -270,6 +271,7 @@ public:
             ~Kept() {
                 if (stands) return;
                 transaction.read_.clear();
+                transaction.applied_.clear();
                 transaction.counters_.clear();
             }
         } kept{*this};
@@ -394,6 +396,7 @@ public:
 
     // bundles
     std::optional<StoredVerdict> verdict(std::uint64_t writer, std::uint64_t counter) override {
+        if (applied_.contains({writer, counter})) return StoredVerdict{Verdict::applied, {}};
         auto q =
             db_.prepare("SELECT verdict, reasons FROM bundle WHERE writer = ? AND counter = ?");
         q.bind_all(writer, counter);
@@ -409,6 +412,7 @@ public:
         q.bind_all(writer, counter, static_cast<int>(verdict.verdict));
         q.bind_blob(4, encode(verdict.reasons)).bind_blob(5, bytes).bind(6, received_at_ms);
         q.run();
+        if (verdict.verdict == Verdict::applied) applied_.emplace(writer, counter);
         if (verdict.verdict == Verdict::refused || verdict.verdict == Verdict::review)
             db_.prepare("INSERT INTO open_bundle (writer, counter) VALUES (?, ?)")
                 .bind_all(writer, counter)
@@ -473,14 +477,17 @@ public:
 
     // records and streams
     std::optional<StoredRecord> record(const std::string& tenant, const RecordId& id) override {
+        const auto stored = look_at(tenant, id);
+        return stored ? std::optional(*stored) : std::nullopt;
+    }
+    std::shared_ptr<const StoredRecord> look_at(const std::string& tenant,
+                                                const RecordId& id) override {
         const auto before = read_.find({tenant, id});
         if (before != read_.end()) return before->second;
         auto q = db_.prepare(std::string("SELECT ") + kRecordColumns +
                              " FROM record WHERE tenant = ? AND id = ?");
         q.bind_all(tenant, id);
-        if (!q.step()) return std::nullopt;
-        if (read_.size() == kReadMax) read_.clear();
-        return read_.emplace(std::pair(tenant, id), read_record(q)).first->second;
+        return q.step() ? keep(tenant, read_record(q)) : nullptr;
     }
     void save(const std::string& tenant, StoredRecord& r) override {
         read_.erase({tenant, r.state.id});
@@ -1036,11 +1043,19 @@ private:
         return raise(Counts::positions, tenant, scope);
     }
 
+    std::shared_ptr<const StoredRecord> keep(const std::string& tenant, StoredRecord record) {
+        if (read_.size() >= kReadMax) read_.clear();
+        auto& kept = read_[{tenant, record.state.id}];
+        kept = std::make_shared<const StoredRecord>(std::move(record));
+        return kept;
+    }
+
     sqlite::Database& db_;
     sqlite::Transaction transaction_;
     // What many bundles of a request refer to is read and decoded once.
     static constexpr std::size_t kReadMax = 256;
-    std::map<std::pair<std::string, RecordId>, StoredRecord> read_;
+    std::map<std::pair<std::string, RecordId>, std::shared_ptr<const StoredRecord>> read_;
+    std::set<std::pair<std::uint64_t, std::uint64_t>> applied_;  // writer, counter
     std::map<CounterKey, Counter> counters_;
 };
 

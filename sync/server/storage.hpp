@@ -223,6 +223,9 @@ public:
 
     // records and streams
     virtual std::optional<StoredRecord> record(const std::string& tenant, const RecordId& id) = 0;
+    /// The same for who does not change it: one copy for all who look at it. Null if there is none.
+    virtual std::shared_ptr<const StoredRecord> look_at(const std::string& tenant,
+                                                        const RecordId& id) = 0;
     /// Moves the record to the head of its scope's stream (position = ++head) and of the tenant's
     /// feed (commit as given).
     virtual void save(const std::string& tenant, StoredRecord& record) = 0;
