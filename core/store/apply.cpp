@@ -6,6 +6,7 @@
 
 #include "model/archive.hpp"
 #include "model/home.hpp"
+#include "model/lifecycle.hpp"
 #include "model/planted.hpp"
 #include "model/validation.hpp"
 #include "store/comparison.hpp"
@@ -94,10 +95,10 @@ public:
         any_departed_ = db_.prepare("SELECT 1 FROM departed LIMIT 1").step();
     }
 
-    Stamp run(const std::vector<IncomingRecord>& last_page) {
-        settle_verdicts();
+    Stamp run(const Incoming& last_page) {
+        settle_verdicts(last_page.verdicts);
         apply_records();
-        for (const IncomingRecord& record : last_page) apply_record(record.state());
+        for (const IncomingRecord& record : last_page.records) apply_record(record.state());
         save_applied();
         apply_departures();
         return newest_;
@@ -106,30 +107,38 @@ public:
 private:
     struct Judged {
         std::int64_t bundle;
+        std::uint64_t counter;
         Verdict verdict;
         std::vector<Refusal> reasons;
+        std::vector<Dot> former;
         bool late;  ///< it was in review, and somebody has decided
     };
 
-    void settle_verdicts() {
-        std::vector<Judged> judged;
+    // Those of earlier pages lie staged beside their bundles.
+    void settle_verdicts(const std::vector<IncomingVerdict>& last_page) {
+        std::map<std::uint64_t, std::pair<Verdict, std::vector<Refusal>>> verdicts;
         auto select = db_.prepare(
-            "SELECT id, verdict, reasons, state FROM bundle WHERE state IN (2, 4) AND verdict IS "
-            "NOT NULL ORDER BY counter");
+            "SELECT counter, verdict, reasons FROM bundle WHERE state IN (2, 4) AND verdict IS NOT "
+            "NULL ORDER BY counter");
         while (select.step())
-            judged.push_back({select.integer(0), static_cast<Verdict>(select.integer(1)),
-                              decode<std::vector<Refusal>>(select.blob(2)),
-                              static_cast<BundleState>(select.integer(3)) == BundleState::review});
+            verdicts[select.unsigned_integer(0)] = {static_cast<Verdict>(select.integer(1)),
+                                                    decode<std::vector<Refusal>>(select.blob(2))};
         select.reset();
-        for (const Judged& j : judged) {
-            count(j);
-            if (j.verdict == Verdict::applied)
-                settle_applied(j.bundle);
-            else if (j.verdict == Verdict::review)
-                keep_for_review(j);
-            else
-                give_back(j);
-        }
+        for (const IncomingVerdict& v : last_page) verdicts[v.counter] = {v.verdict, v.reasons};
+        for (auto& [counter, verdict] : verdicts)
+            if (const auto row = sent_bundle(db_, counter))
+                settle({row->id, counter, verdict.first, std::move(verdict.second), row->former,
+                        row->state == BundleState::review});
+    }
+
+    void settle(const Judged& j) {
+        count(j);
+        if (j.verdict == Verdict::applied)
+            settle_applied(j);
+        else if (j.verdict == Verdict::review)
+            keep_for_review(j);
+        else
+            give_back(j);
     }
 
     void count(const Judged& j) {
@@ -146,14 +155,14 @@ private:
     // Its writes join the confirmed state under their dot; what is pending behind it overwrites
     // that dot from now on. Most of its records come back with the reply as well and are loaded and
     // saved once for both, so here it is only noted.
-    void settle_applied(std::int64_t bundle) {
-        const BundleRow row = *load_bundle(db_, bundle);
-        for (const auto& [id, kind] : records_of(db_, bundle))
-            applied_[id].push_back({bundle, {writer_, row.counter}, row.former, kind});
-        applied_bundles_.push_back(bundle);
+    void settle_applied(const Judged& j) {
+        for (const auto& [id, kind] : records_of(db_, j.bundle))
+            applied_[id].push_back({j.bundle, {writer_, j.counter}, j.former, kind});
+        applied_bundles_.push_back(j.bundle);
     }
 
     void merge_applied(Loaded& loaded) {
+        written_.clear();
         const auto found = applied_.find(loaded.row.id);
         if (found == applied_.end()) return;
         if (!(loaded.row.status & kRowPending)) {  // a damaged mark made the row forget its work
@@ -162,16 +171,17 @@ private:
         }
         for (const Applied& a : found->second) {
             PendingChange applied;
-            std::erase_if(loaded.pending, [&](const PendingChange& c) {
-                if (c.bundle == a.bundle) applied = c;
-                return c.bundle == a.bundle;
+            std::erase_if(loaded.pending, [&](PendingChange& c) {
+                if (c.bundle != a.bundle) return false;
+                applied = std::move(c);
+                return true;
             });
-            for (Write write : applied.writes) {
+            for (Write& write : applied.writes) {
                 write.former = a.former;
                 const Field* field = loaded.row.kind->field(write.field);
                 merge(loaded.row.confirmed.fields[write.field], write, a.dot,
                       field && field->is_keyed());
-                written_[loaded.row.id].insert(write.field);
+                written_.push_back(write.field);
                 for (PendingChange& later : loaded.pending) name_dot(later, write, a.dot);
             }
         }
@@ -193,8 +203,8 @@ private:
             }
             applied_.erase(id);
         }
-        for (const std::int64_t bundle : applied_bundles_)
-            if (!RAPPORT_PLANTED("send_what_was_applied_again")) delete_bundle(db_, bundle);
+        if (!RAPPORT_PLANTED("send_what_was_applied_again"))
+            delete_bundles(db_, std::move(applied_bundles_));
     }
 
     void save_without_news(Loaded& loaded) {
@@ -213,16 +223,14 @@ private:
     void save(Loaded& loaded) {
         save_with_pending(db_, loaded.row, loaded.pending);
         writing_.changed(*loaded.row.kind, loaded.row.id);
-        const auto written = written_.extract(loaded.row.id);
-        if (written.empty() || !(loaded.row.status & kRowConflict)) return;
+        if (!(loaded.row.status & kRowConflict)) return;
         const auto in_conflict = [&](std::uint16_t number) {
             const Field* field = loaded.row.kind->field(number);
             const auto state = loaded.row.confirmed.fields.find(number);
             return field && state != loaded.row.confirmed.fields.end() &&
                    conflicted(*field, state->second);
         };
-        if (std::any_of(written.mapped().begin(), written.mapped().end(), in_conflict))
-            ++settled_.conflicted;
+        if (std::any_of(written_.begin(), written_.end(), in_conflict)) ++settled_.conflicted;
     }
 
     // Captures are the server's business; in the confirmed state of a device they would only cost
@@ -297,6 +305,7 @@ private:
     void apply_record(RecordState incoming) {
         const Kind* kind = kind_numbered(incoming.kind);
         if (!kind) return keep_unknown(incoming);
+        if (confirm_own(*kind, incoming)) return;
         auto loaded = load(db_, *kind, incoming.id);
         if (!loaded) loaded = new_row(*kind, incoming);
         merge_applied(*loaded);
@@ -305,8 +314,7 @@ private:
         if (!fill_elided(incoming, loaded->row.confirmed)) return save_without_news(*loaded);
         if (RAPPORT_PLANTED("drop_unknown_fields"))
             std::erase_if(incoming.fields, [&](const auto& f) { return !kind->field(f.first); });
-        if (!RAPPORT_PLANTED("learn_no_stamps"))
-            newest_ = std::max(newest_, newest_stamp(incoming));
+        const Stamp newest = newest_stamp(incoming);
         loaded->row.confirmed = std::move(incoming);
         if (RAPPORT_PLANTED("pull_advances_the_overwritten"))
             for (PendingChange& change : loaded->pending)
@@ -317,11 +325,15 @@ private:
         if (!RAPPORT_PLANTED("hide_what_came_back"))
             loaded->row.status &= ~static_cast<std::int64_t>(kRowHidden);
         save(*loaded);
-        note_renewed(loaded->row.id);
-        if (any_departed_)
-            db_.prepare("DELETE FROM departed WHERE record = ?").bind(1, loaded->row.id).run();
+        came(loaded->row.id, newest);
         // Its scope may have been taken since it was staged.
         hide_out_of_reach(*loaded);
+    }
+
+    void came(const RecordId& id, Stamp newest) {
+        if (!RAPPORT_PLANTED("learn_no_stamps")) newest_ = std::max(newest_, newest);
+        note_renewed(id);
+        if (any_departed_) db_.prepare("DELETE FROM departed WHERE record = ?").bind(1, id).run();
         ++settled_.records;
     }
 
@@ -335,6 +347,73 @@ private:
         Loaded left = without_row(db_, kind, incoming.id, show(incoming).fields);
         row_is_back(db_, kind, incoming.id);
         return left;
+    }
+
+    // Nearly all that comes back with an upload: a record as this device has made it, with what the
+    // server gives a new one. Its row shows that already and need not be loaded, merged and
+    // compared.
+    bool confirm_own(const Kind& kind, RecordState& incoming) {
+        const auto own = applied_.find(incoming.id);
+        if (own == applied_.end() || own->second.size() != 1 || !identity_ ||
+            !reaches(identity_->scopes, identity_->role, identity_->rep, incoming.scope))
+            return false;
+        const auto change = only_change(db_, incoming.id);
+        if (!change || !change->creates || change->bundle != own->second[0].bundle) return false;
+        const auto as_shown = own_fields(kind, incoming, *change, own->second[0].dot);
+        if (!as_shown) return false;
+        for (const Write& write : change->writes) {
+            if (!kind.field(write.field)->is_keyed()) continue;
+            for (LiveValue& l : incoming.fields[write.field].live) {
+                l.value = added(write, l.key)->value;
+                l.elided = false;
+            }
+        }
+        if (!confirm_row(db_, incoming, *as_shown)) return false;
+        applied_.erase(own);
+        writing_.changed(kind, incoming.id);
+        came(incoming.id, newest_stamp(incoming));
+        return true;
+    }
+
+    static const Added* added(const Write& write, const std::string& key) {
+        const auto at = std::find_if(write.adds.begin(), write.adds.end(),
+                                     [&](const Added& add) { return add.key == key; });
+        return at == write.adds.end() ? nullptr : &*at;
+    }
+
+    // The fields that the device wrote, if nobody else did and nothing is in conflict; nullopt if
+    // it takes a merge to tell what the record shows.
+    static std::optional<std::vector<const Field*>> own_fields(const Kind& kind,
+                                                               const RecordState& incoming,
+                                                               const OnlyChange& change, Dot dot) {
+        std::vector<const Field*> own;
+        for (const Write& write : change.writes) {
+            const Field* field = kind.field(write.field);
+            const auto at = incoming.fields.find(write.field);
+            if (!field || at == incoming.fields.end()) return std::nullopt;
+            const std::vector<LiveValue>& live = at->second.live;
+            const bool in_row =
+                std::binary_search(change.in_row.begin(), change.in_row.end(), write.field);
+            if (live.size() != write.adds.size() || field->is_keyed() == in_row ||
+                !std::all_of(live.begin(), live.end(), [&](const LiveValue& l) {
+                    return l.elided && l.dot == dot && added(write, l.key);
+                }))
+                return std::nullopt;
+            own.push_back(field);
+        }
+        for (const auto& [number, state] : incoming.fields) {
+            const Field* field = kind.field(number);
+            if (!field || (!field->is_keyed() && state.live.size() != 1)) return std::nullopt;
+            if (std::find(own.begin(), own.end(), field) != own.end()) continue;
+            if (number == common_field::external_ids || conflicted(*field, state) ||
+                std::any_of(state.live.begin(), state.live.end(),
+                            [](const LiveValue& l) { return l.elided; }))
+                return std::nullopt;
+        }
+        // Its column holds the state a new record will have; who does not send one takes it away.
+        if (lifecycle_of(kind) && !incoming.fields.contains(common_field::state))
+            return std::nullopt;
+        return own;
     }
 
     void keep_unknown(const RecordState& incoming) {
@@ -415,7 +494,7 @@ private:
     std::int64_t run_ = 0;
     bool any_changes_ = false, any_departed_ = false, renewing_ = false;
     Stamp newest_ = 0;
-    std::map<RecordId, std::set<std::uint16_t>> written_;  // fields, by the bundles just applied
+    std::vector<std::uint16_t> written_;  // fields of the record, by the bundles just applied
     struct Applied {
         std::int64_t bundle;
         Dot dot;
@@ -429,26 +508,32 @@ private:
 }  // namespace
 
 void stage(sqlite::Database& db, const Incoming& incoming) {
-    for (const IncomingVerdict& v : incoming.verdicts)
-        db.prepare(
-              "UPDATE bundle SET verdict = ?, reasons = ? WHERE counter = ? AND state IN (2, 4)")
-            .bind(1, static_cast<std::int64_t>(v.verdict))
-            .bind_blob(2, encode(v.reasons))
-            .bind(3, v.counter)
-            .run();
+    const bool shown_at_once = incoming.checkpoint || incoming.download;
+    if (!shown_at_once)
+        for (const IncomingVerdict& v : incoming.verdicts)
+            db.prepare(
+                  "UPDATE bundle SET verdict = ?, reasons = ? WHERE counter = ? AND state IN (2, "
+                  "4)")
+                .bind(1, static_cast<std::int64_t>(v.verdict))
+                .bind_blob(2, encode(v.reasons))
+                .bind(3, v.counter)
+                .run();
+    const bool any_staged = db.prepare("SELECT 1 FROM staged LIMIT 1").step();
+    const bool any_departure = db.prepare("SELECT 1 FROM staged_departure LIMIT 1").step();
     for (const IncomingRecord& record : incoming.records) {
-        if (incoming.checkpoint || incoming.download)  // after what was staged of it, shown at once
-            db.prepare("DELETE FROM staged WHERE record = ?").bind(1, record.id).run();
-        else
+        if (!shown_at_once)
             db.prepare("INSERT OR REPLACE INTO staged(record, body) VALUES(?,?)")
                 .bind(1, record.id)
                 .bind_blob(2, encode_record(record.state()))
                 .run();
-        db.prepare("DELETE FROM staged_departure WHERE record = ? AND (move <= ? OR move = ?)")
-            .bind(1, record.id)
-            .bind(2, record.move)
-            .bind(3, kNotYours)
-            .run();
+        else if (any_staged)  // what was staged of it is older
+            db.prepare("DELETE FROM staged WHERE record = ?").bind(1, record.id).run();
+        if (any_departure)
+            db.prepare("DELETE FROM staged_departure WHERE record = ? AND (move <= ? OR move = ?)")
+                .bind(1, record.id)
+                .bind(2, record.move)
+                .bind(3, kNotYours)
+                .run();
     }
     // A state from before the departure is not shown any more, and what it leaves out may be
     // overwritten by the time of the checkpoint.
@@ -551,8 +636,7 @@ bool drop_not_renewed(Store::Core::Writing& writing, std::size_t limit) {
     return false;
 }
 
-Stamp apply_staged(Store::Core::Writing& writing, const std::vector<IncomingRecord>& last_page,
-                   Settled& settled) {
+Stamp apply_staged(Store::Core::Writing& writing, const Incoming& last_page, Settled& settled) {
     return Checkpoint(writing, settled).run(last_page);
 }
 

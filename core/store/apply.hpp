@@ -10,15 +10,13 @@
 /// What a reply brings, laid aside page by page and made visible at the checkpoint.
 namespace rapport {
 
-/// Keeps a page's verdicts, records and departures beside the visible data; of a page that reaches
-/// the checkpoint all but its records, which apply_staged takes.
+/// Keeps a page's verdicts, records and departures beside the visible data; of a page that is shown
+/// at once only its departures, because apply_staged takes the rest.
 void stage(sqlite::Database& db, const Incoming& incoming);
 
-/// Makes everything staged visible and then the records of the last page, verdicts first, then
-/// changes; part of the caller's transaction. Returns the newest stamp seen: later captures must
-/// come after it.
-Stamp apply_staged(Store::Core::Writing& writing, const std::vector<IncomingRecord>& last_page,
-                   Settled& settled);
+/// Makes everything staged visible and then the last page, verdicts first, then changes; part of
+/// the caller's transaction. Returns the newest stamp seen: later captures must come after it.
+Stamp apply_staged(Store::Core::Writing& writing, const Incoming& last_page, Settled& settled);
 
 /// `meta.renewal`: what arrives is marked; then what was not marked goes.
 inline constexpr std::int64_t kMarking = 1, kPurging = 2;

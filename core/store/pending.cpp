@@ -44,13 +44,20 @@ std::string encode_change(const PendingChange& change, const Row& row) {
     return w.take();
 }
 
+// In the order of the writes, as their fields are in a change.
+std::vector<std::uint16_t> read_in_row(WireReader& r) {
+    std::vector<std::uint16_t> in_row(r.count());
+    for (std::uint16_t& field : in_row) r(field);
+    return in_row;
+}
+
 std::vector<Write> decode_change(std::string_view bytes, const Row& row) {
     WireReader r(bytes);
-    std::set<std::uint64_t> in_row;
-    for (std::size_t n = r.count(); n > 0; --n) in_row.insert(r.varint());
+    const std::vector<std::uint16_t> in_row = read_in_row(r);
     std::vector<Write> writes = decode_writes(r.bytes(r.remaining()));
     for (Write& write : writes) {
-        if (!in_row.contains(write.field) || write.adds.empty()) continue;
+        if (write.adds.empty() || !std::binary_search(in_row.begin(), in_row.end(), write.field))
+            continue;
         const auto shown = row.shown.find(write.field);
         if (shown != row.shown.end() && !shown->second.empty())
             write.adds[0].value = shown->second[0].value;
@@ -260,6 +267,35 @@ void save_shown(sqlite::Database& db, Row& row, const std::vector<PendingChange>
     for (const PendingChange& change : pending) save_pending(db, change, row);
 }
 
+std::optional<std::vector<Write>> writes_to_new(sqlite::Database& db, const Kind& kind,
+                                                const RecordId& id, std::string_view stored) {
+    WireReader r(stored);
+    const std::vector<std::uint16_t> in_row = read_in_row(r);
+    std::vector<Write> writes = decode_writes(r.bytes(r.remaining()));
+    auto values = values_of_new(db, kind, id, in_row);
+    if (!values) return std::nullopt;
+    for (Write& write : writes) {
+        const auto at = std::lower_bound(in_row.begin(), in_row.end(), write.field);
+        if (at == in_row.end() || *at != write.field || write.adds.empty()) continue;
+        write.adds[0].value = std::move((*values)[static_cast<std::size_t>(at - in_row.begin())]);
+    }
+    return writes;
+}
+
+std::optional<OnlyChange> only_change(sqlite::Database& db, const RecordId& id) {
+    auto select = db.prepare("SELECT bundle, creates, writes FROM change WHERE record = ? LIMIT 2");
+    select.bind(1, id);
+    if (!select.step()) return std::nullopt;
+    OnlyChange change;
+    change.bundle = select.integer(0);
+    change.creates = select.integer(1) != 0;
+    WireReader r(select.blob(2));
+    change.in_row = read_in_row(r);
+    change.writes = decode_writes(r.bytes(r.remaining()));
+    if (select.step()) return std::nullopt;
+    return change;
+}
+
 std::optional<Loaded> load(sqlite::Database& db, const RecordId& id) {
     const Kind* kind = kind_holding(db, id);
     return kind ? load(db, *kind, id) : std::nullopt;
@@ -320,21 +356,37 @@ Stamp newest_unsent_stamp(sqlite::Database& db) {
     return newest;
 }
 
-std::optional<BundleRow> load_bundle(sqlite::Database& db, std::int64_t id) {
-    auto select = db.prepare(
-        "SELECT state, counter, captured_at, later_run, reasons, former FROM bundle WHERE id = ?");
-    select.bind(1, id);
-    if (!select.step()) return std::nullopt;
+namespace {
+
+constexpr const char* kBundleColumns =
+    "id, state, counter, captured_at, later_run, reasons, former";
+
+BundleRow bundle_at(const sqlite::Statement& select) {
     BundleRow b;
-    b.id = id;
-    b.state = static_cast<BundleState>(select.integer(0));
-    b.counter = select.unsigned_integer(1);
-    b.captured_at = select.integer(2);
-    b.later_run = select.integer(3);
-    if (const auto reasons = select.blob(4); !reasons.empty())
+    b.id = select.integer(0);
+    b.state = static_cast<BundleState>(select.integer(1));
+    b.counter = select.unsigned_integer(2);
+    b.captured_at = select.integer(3);
+    b.later_run = select.integer(4);
+    if (const auto reasons = select.blob(5); !reasons.empty())
         b.reasons = decode<std::vector<Refusal>>(reasons);
-    if (!select.is_null(5)) b.former = decode<DotList>(select.blob(5)).dots;
+    if (!select.is_null(6)) b.former = decode<DotList>(select.blob(6)).dots;
     return b;
+}
+
+}  // namespace
+
+std::optional<BundleRow> load_bundle(sqlite::Database& db, std::int64_t id) {
+    auto select = db.prepare(std::string("SELECT ") + kBundleColumns + " FROM bundle WHERE id = ?");
+    select.bind(1, id);
+    return select.step() ? std::optional(bundle_at(select)) : std::nullopt;
+}
+
+std::optional<BundleRow> sent_bundle(sqlite::Database& db, std::uint64_t counter) {
+    auto select = db.prepare(std::string("SELECT ") + kBundleColumns +
+                             " FROM bundle WHERE counter = ? AND state IN (2, 4)");
+    select.bind(1, counter);
+    return select.step() ? std::optional(bundle_at(select)) : std::nullopt;
 }
 
 void save_bundle(sqlite::Database& db, const BundleRow& b) {
@@ -352,22 +404,38 @@ void save_bundle(sqlite::Database& db, const BundleRow& b) {
         db.prepare("UPDATE bundle SET bytes=NULL, verdict=NULL WHERE id=?").bind(1, b.id).run();
 }
 
-void delete_bundle(sqlite::Database& db, std::int64_t id) {
-    db.prepare("DELETE FROM change WHERE bundle=?").bind(1, id).run();
-    db.prepare("DELETE FROM needs WHERE bundle=?").bind(1, id).run();
-    db.prepare("DELETE FROM needs WHERE needed=?").bind(1, id).run();
-    db.prepare("DELETE FROM bundle WHERE id=?").bind(1, id).run();
+void delete_bundle(sqlite::Database& db, std::int64_t id) { delete_bundles(db, {id}); }
+
+void delete_bundles(sqlite::Database& db, std::vector<std::int64_t> ids) {
+    std::sort(ids.begin(), ids.end());
+    for (auto first = ids.begin(); first != ids.end();) {
+        auto last = first;  // of those that follow each other
+        while (last + 1 != ids.end() && *(last + 1) == *last + 1) ++last;
+        for (const char* sql : {"DELETE FROM change WHERE bundle BETWEEN ? AND ?",
+                                "DELETE FROM needs WHERE bundle BETWEEN ? AND ?",
+                                "DELETE FROM needs WHERE needed BETWEEN ? AND ?",
+                                "DELETE FROM bundle WHERE id BETWEEN ? AND ?"})
+            db.prepare(sql).bind(1, *first).bind(2, *last).run();
+        first = last + 1;
+    }
 }
 
 std::vector<std::pair<RecordId, const Kind*>> records_of(sqlite::Database& db,
                                                          std::int64_t bundle) {
     std::vector<std::pair<RecordId, const Kind*>> records;
+    std::size_t created = 0;
+    // In this order SQLite need not sort.
     auto select =
-        db.prepare("SELECT record, kind FROM change WHERE bundle=? ORDER BY creates DESC, record");
+        db.prepare("SELECT record, kind, creates FROM change WHERE bundle=? ORDER BY record");
     select.bind(1, bundle);
-    while (select.step())
-        records.emplace_back(select.id(0),
-                             kind_numbered(static_cast<std::uint16_t>(select.integer(1))));
+    while (select.step()) {
+        const std::pair record(select.id(0),
+                               kind_numbered(static_cast<std::uint16_t>(select.integer(1))));
+        const bool creates = select.integer(2) != 0;
+        records.insert(
+            creates ? records.begin() + static_cast<std::ptrdiff_t>(created++) : records.end(),
+            record);
+    }
     return records;
 }
 

@@ -72,6 +72,22 @@ void save_with_pending(sqlite::Database& db, Row& row, const std::vector<Pending
 /// The same for a row that was refreshed with just these changes.
 void save_shown(sqlite::Database& db, Row& row, const std::vector<PendingChange>& pending);
 
+/// The writes of a stored change to a record that the server does not know yet, values filled in
+/// without the rest of its row; nullopt if it knows it, or there is no row.
+std::optional<std::vector<Write>> writes_to_new(sqlite::Database& db, const Kind& kind,
+                                                const RecordId& id, std::string_view stored);
+
+/// The only change that is pending on a record, as it is stored: the values of the writes to fields
+/// `in_row` are in its row.
+struct OnlyChange {
+    std::int64_t bundle = 0;
+    bool creates = false;
+    std::vector<std::uint16_t> in_row;  ///< by number
+    std::vector<Write> writes;          ///< by field number
+};
+/// Nullopt if there is none, or more.
+std::optional<OnlyChange> only_change(sqlite::Database& db, const RecordId& id);
+
 /// Row and pending changes as one thing.
 struct Loaded {
     Row row;
@@ -103,10 +119,14 @@ std::int64_t insert_bundle(sqlite::Database& db, BundleState state, const Instan
 /// The newest stamp of the newest bundle, if that has not been frozen; else 0.
 Stamp newest_unsent_stamp(sqlite::Database& db);
 std::optional<BundleRow> load_bundle(sqlite::Database& db, std::int64_t id);
+/// The bundle in flight, or in review, under this counter.
+std::optional<BundleRow> sent_bundle(sqlite::Database& db, std::uint64_t counter);
 /// Sets state, counter, later_run, reasons and former; clears bytes and verdict unless frozen.
 void save_bundle(sqlite::Database& db, const BundleRow& bundle);
 /// Removes the bundle and all that hangs on it; nobody waits for it any more.
 void delete_bundle(sqlite::Database& db, std::int64_t id);
+/// The same of many; those that follow each other go together.
+void delete_bundles(sqlite::Database& db, std::vector<std::int64_t> ids);
 std::vector<std::pair<RecordId, const Kind*>> records_of(sqlite::Database& db, std::int64_t bundle);
 
 }  // namespace rapport

@@ -110,12 +110,12 @@ public:
         bundle.counter = counter_ + 1;
         bundle.schema_version = static_cast<std::uint32_t>(kSchemaVersion);
         bundle.captured_at = row.captured_at;
-        auto needs = db_.prepare(
-            "SELECT b.counter FROM needs n JOIN bundle b ON b.id = n.needed WHERE n.bundle = ? AND "
-            "b.counter IS NOT NULL ORDER BY 1");
-        needs.bind(1, row.id);
-        while (needs.step()) bundle.needs.push_back(needs.unsigned_integer(0));
+        bundle.needs = counters_needed_by(row.id);
         for (const auto& [id, kind] : records_of(db_, row.id)) {
+            if (auto change = kind ? new_change(row, *kind, id) : std::nullopt) {
+                bundle.changes.push_back(*std::move(change));
+                continue;
+            }
             auto loaded = kind ? load_readable(db_, *kind, id) : std::nullopt;
             if (!loaded) return std::nullopt;
             auto change = change_of(*loaded, row);
@@ -129,22 +129,64 @@ public:
         return encode_bundle(bundle);
     }
 
-    void freeze(BundleRow& row, const std::string& bytes) {
-        row.state = BundleState::frozen;
-        row.counter = ++counter_;
-        row.later_run = 0;
-        row.reasons.clear();
-        save_bundle(db_, row);
-        db_.prepare("UPDATE bundle SET bytes = ? WHERE id = ?")
-            .bind_blob(1, bytes)
-            .bind(2, row.id)
+    void freeze(const BundleRow& row, const std::string& bytes) {
+        counters_[row.id] = ++counter_;
+        db_.prepare(
+               "UPDATE bundle SET state = ?, counter = ?, later_run = 0, reasons = ?, bytes = ? "
+               "WHERE id = ?")
+            .bind(1, static_cast<std::int64_t>(BundleState::frozen))
+            .bind(2, counter_)
+            .bind_blob(3, encode(std::vector<Refusal>{}))
+            .bind_blob(4, bytes)
+            .bind(5, row.id)
             .run();
         db_.prepare("INSERT INTO request_bundle(bundle) VALUES(?)").bind(1, row.id).run();
-        if (!RAPPORT_PLANTED("reuse_a_counter"))
+    }
+
+    /// Once, behind the last bundle.
+    void keep_counter() {
+        if (!counters_.empty() && !RAPPORT_PLANTED("reuse_a_counter"))
             set_meta(db_, "counter", static_cast<std::int64_t>(counter_));
     }
 
 private:
+    std::vector<std::uint64_t> counters_needed_by(std::int64_t bundle) {
+        std::vector<std::uint64_t> counters;
+        auto needs = db_.prepare("SELECT needed FROM needs WHERE bundle = ?");
+        needs.bind(1, bundle);
+        while (needs.step())
+            if (const std::uint64_t counter = counter_of(needs.integer(0)); counter != 0)
+                counters.push_back(counter);
+        std::sort(counters.begin(), counters.end());
+        return counters;
+    }
+
+    // 0: it has none.
+    std::uint64_t counter_of(std::int64_t bundle) {
+        if (const auto given = counters_.find(bundle); given != counters_.end())
+            return given->second;
+        auto select = db_.prepare("SELECT counter FROM bundle WHERE id = ?");
+        select.bind(1, bundle);
+        return select.step() ? select.unsigned_integer(0) : 0;
+    }
+
+    // What is to be said of a record that the server does not know, unless it overwrites something
+    // of an earlier bundle; nullopt: its row has to be loaded.
+    std::optional<Change> new_change(const BundleRow& row, const Kind& kind, const RecordId& id) {
+        auto select = db_.prepare(
+            "SELECT creates, scope, writes FROM change WHERE bundle = ? AND record = ?");
+        select.bind(1, row.id).bind(2, id);
+        if (!select.step()) return std::nullopt;
+        auto writes = writes_to_new(db_, kind, id, select.blob(2));
+        if (!writes || std::any_of(writes->begin(), writes->end(),
+                                   [](const Write& write) { return !write.over_own.empty(); }))
+            return std::nullopt;
+        if (!row.former.empty())
+            for (Write& write : *writes) write.former = row.former;
+        return Change{kind.number, id, select.integer(0) != 0, std::string(select.text(1)),
+                      *std::move(writes)};
+    }
+
     std::optional<Change> change_of(const Loaded& loaded, const BundleRow& row) {
         for (const PendingChange& pending : loaded.pending) {
             if (pending.bundle != row.id) continue;
@@ -176,6 +218,7 @@ private:
     sqlite::Database& db_;
     std::uint64_t writer_;
     std::uint64_t counter_;
+    std::map<std::int64_t, std::uint64_t> counters_;  // given here, by bundle
 };
 
 // Bundles that may go now, in order: queued, not told `later` in this run, and nothing they need
@@ -392,6 +435,7 @@ Outgoing Replica::compose(const Limits& limits, std::optional<Comparison> compar
         out.bundles.push_back(*std::move(bytes));
         ++taken;
     }
+    freezer.keep_counter();
     db.prepare("INSERT INTO request(one, next, kind, last_id, last_tag, extra) VALUES(1,?,?,?,?,?)")
         .bind(1, out.next)
         .bind(2, static_cast<std::int64_t>(out.kind))
@@ -496,7 +540,7 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     if (incoming.renewal) set_meta(db, "renewal", kMarking);
     if (incoming.checkpoint || incoming.download ||
         RAPPORT_PLANTED("apply_pages_before_the_checkpoint"))
-        store_.core().clock().observe(apply_staged(writing, incoming.records, settled));
+        store_.core().clock().observe(apply_staged(writing, incoming, settled));
     if (incoming.checkpoint && !incoming.revoked) {
         db.execute("DELETE FROM incomplete");
         if (meta_integer(db, "renewal") == kMarking) set_meta(db, "renewal", kPurging);

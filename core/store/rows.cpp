@@ -321,6 +321,25 @@ std::optional<Row> load_row(sqlite::Database& db, const RecordId& id) {
     return kind ? load_row(db, *kind, id) : std::nullopt;
 }
 
+std::optional<std::vector<Value>> values_of_new(sqlite::Database& db, const Kind& kind,
+                                                const RecordId& id,
+                                                const std::vector<std::uint16_t>& registers) {
+    const Layout& layout = layout_of(kind);
+    auto statement = db.prepare(layout.by_id);
+    statement.bind(1, id);
+    if (!statement.step() || !statement.is_null(kVersion)) return std::nullopt;
+    std::vector<Value> values;
+    values.reserve(registers.size());
+    for (const std::uint16_t number : registers) {
+        const Field* field = kind.field(number);
+        if (!field || field->is_keyed()) return std::nullopt;
+        const auto place = static_cast<std::size_t>(field - kind.fields.data());
+        Content content = content_at(statement, layout.places[place].first, *field, kind);
+        values.push_back(content.empty() ? Value() : std::move(content[0].value));
+    }
+    return values;
+}
+
 std::optional<std::string> scope_of(sqlite::Database& db, const RecordId& id) {
     const Kind* kind = kind_holding(db, id);
     if (!kind) return std::nullopt;
@@ -389,6 +408,48 @@ void save_row(sqlite::Database& db, Row& row) {
             return place->field == layout.external_ids;
         });
     if (ids_written) note_external_ids(db, *layout.external_ids, row, fresh);
+}
+
+bool confirm_row(sqlite::Database& db, const RecordState& confirmed,
+                 const std::vector<const Field*>& as_shown) {
+    const Kind& kind = *kind_numbered(confirmed.kind);
+    const Layout& layout = layout_of(kind);
+    const auto place_of = [&](const Field& field) {
+        return &layout.places[static_cast<std::size_t>(&field - kind.fields.data())];
+    };
+    std::int64_t row = 0;
+    {
+        auto select = db.prepare(layout.by_id);
+        select.bind(1, confirmed.id);
+        if (!select.step() || !select.is_null(kVersion) || select.integer(kStatus) != kRowPending)
+            return false;
+        row = select.integer(kRow);
+        for (const Field* field : as_shown)
+            if (!field->is_keyed() &&
+                content_at(select, place_of(*field)->first, *field, kind).empty())
+                return false;
+    }
+    std::vector<const Layout::Place*> places;
+    for (const auto& [number, state] : confirmed.fields) {
+        const Field* field = kind.field(number);
+        if (std::find(as_shown.begin(), as_shown.end(), field) == as_shown.end())
+            places.push_back(place_of(*field));
+    }
+    auto update = db.prepare(update_of(layout, places));
+    update.bind(1, std::string_view(confirmed.scope)).bind(2, confirmed.move).bind(3, 0);
+    update.bind_blob(
+        4, encode_fields(confirmed, false, [&](std::uint16_t number, const LiveValue& live) {
+            const Field& field = *kind.field(number);
+            return !field.is_keyed() && fits(field.type, live.value);
+        }));
+    update.bind_null(5);
+    int next = 6;
+    for (const Layout::Place* place : places) {
+        const Content content = show(*place->field, confirmed.fields.at(place->field->number));
+        next += bind_content(update, next, *place->field, &content);
+    }
+    update.bind(next, row).run();
+    return true;
 }
 
 void delete_row(sqlite::Database& db, const Row& row) {

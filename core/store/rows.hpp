@@ -39,6 +39,12 @@ struct Row {
 std::optional<Row> load_row(sqlite::Database& db, const Kind& kind, const RecordId& id);
 /// Looks through all kinds.
 std::optional<Row> load_row(sqlite::Database& db, const RecordId& id);
+/// What the columns of a row hold for these registers, in their order, without reading the rest of
+/// it; nullopt if there is none or the server knows it, so that it has a confirmed state to be read
+/// with it.
+std::optional<std::vector<Value>> values_of_new(sqlite::Database& db, const Kind& kind,
+                                                const RecordId& id,
+                                                const std::vector<std::uint16_t>& registers);
 /// The scope of a row, without reading the rest of it.
 std::optional<std::string> scope_of(sqlite::Database& db, const RecordId& id);
 /// The kind whose table holds the id; null if none.
@@ -46,6 +52,11 @@ const Kind* kind_holding(sqlite::Database& db, const RecordId& id);
 /// Inserts (row == 0, then set) or updates. Live values whose bytes the columns hold are not stored
 /// twice.
 void save_row(sqlite::Database& db, Row& row);
+/// Makes a row that the server did not know, and that nothing else is pending on, what it confirms.
+/// Of `as_shown` the columns hold just that, so they are neither read nor written, and its
+/// registers' values are elided. Returns false, and changes nothing, if the row is not like that.
+bool confirm_row(sqlite::Database& db, const RecordState& confirmed,
+                 const std::vector<const Field*>& as_shown);
 void delete_row(sqlite::Database& db, const Row& row);
 
 /// Fields in which the row shows something else than was confirmed. Only of one without unsent
