@@ -352,10 +352,15 @@ Erased carry_out(Round& round, const Erasures& erasures, const Erasures::Line& l
     }
     changes.save();
     const std::set<RecordId> subjects{order.subject};
+    // In the order they came, so what a bundle makes that was not applied is known to be reached
+    // before the bundles that wait for it.
+    std::set<RecordId> ids = reach.ids();
     round.tx.rewrite_bundles(tenant, [&](StoredBundle& stored) {
         Bundle bundle = decode_bundle(stored.bytes);
-        const std::set<RecordId> in_it = reached_in(bundle, subjects, reach.ids());
+        const std::set<RecordId> in_it = reached_in(bundle, subjects, ids);
         if (in_it.empty()) return false;
+        for (const RecordId& id : in_it)
+            if (!ids.contains(id) && !round.tx.record(tenant, id)) ids.insert(id);
         bool any = false;
         for (Change& change : bundle.changes)
             if (in_it.contains(change.id)) any |= strip(change);
@@ -396,11 +401,28 @@ Stripped strip(Transaction& tx, const Erasures& erasures, const Device& device, 
         const RecordState* state = find(id);
         if (subjects.contains(id) || (state && reached(*state, subjects, find))) stored.insert(id);
     };
-    for (const Change& change : bundle.changes) {
-        look_at(change.id);
-        for (const RecordId& id : parents_of(change)) look_at(id);
+    const auto look_into = [&](const Bundle& at) {
+        for (const Change& change : at.changes) {
+            look_at(change.id);
+            for (const RecordId& id : parents_of(change)) look_at(id);
+        }
+        return reached_in(at, subjects, stored);
+    };
+    // Of a record that is not here the bundle says what it hangs on that makes it, and that was not
+    // applied either.
+    std::set<std::uint64_t> behind(bundle.needs.begin(), bundle.needs.end());
+    std::vector<Bundle> needed;  // newest first
+    while (!behind.empty()) {
+        const auto counter = behind.extract(std::prev(behind.end())).value();
+        const auto kept = tx.bundle(device.writer, counter);
+        if (!kept || kept->verdict.verdict == Verdict::applied) continue;
+        needed.push_back(decode_bundle(kept->bytes));
+        behind.insert(needed.back().needs.begin(), needed.back().needs.end());
     }
-    stripped.reached = reached_in(bundle, subjects, stored);
+    for (auto earlier = needed.rbegin(); earlier != needed.rend(); ++earlier)
+        for (const RecordId& id : look_into(*earlier))
+            if (!find(id)) stored.insert(id);
+    stripped.reached = look_into(bundle);
     for (Change& change : bundle.changes) {
         // What hangs on a record whose words are shown is shown as well.
         bool released = erasures.released(device.tenant, change.id);
