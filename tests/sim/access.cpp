@@ -51,59 +51,78 @@ void Simulation::become(Unit& u, const std::string& rep) {
     u.disk->heal();  // what a crash leaves of a log-out is seen by tests/crash
     server_disk_->heal();
     if (rep == u.rep) return;
-    std::vector<std::string> scopes;
-    const bool left = on(u, [&] {
-        scopes = Replica(*u.store).identity()->scopes;
-        u.store->log_out();
-    });
+    const auto scopes = scopes_of(u);
+    const bool left = on(u, [&] { u.store->log_out(); });
     expect(left, "a user can log out", "a log-out without a fault did not come to its end");
     if (!u.unsent.empty()) strike("user switched with unsent work");
-    u.logged_out[u.rep] = {u.writer, std::move(u.unsent)};
+    u.logged_out[u.rep] = {u.writer, std::move(u.unsent), u.declined};
     u.unsent.clear();
+    u.declined = false;
     u.rep = rep;
-    u.switched = true;
+    u.switched = forgetful_ = true;
     if (const auto back = u.logged_out.find(rep); back != u.logged_out.end()) {
         on(u, [&] { u.store->log_in(rep); });
         u.writer = back->second.writer;
         u.unsent = std::move(back->second.unsent);
+        u.declined = back->second.declined;
         u.logged_out.erase(back);
     } else {
         enrol_as(u, rep, scopes);
     }
 }
 
+std::vector<std::string> Simulation::scopes_of(Unit& u) {
+    std::vector<std::string> scopes;
+    on(u, [&] { scopes = Replica(*u.store).identity()->scopes; });
+    return scopes;
+}
+
 // ---- revoked devices
+
+Simulation::Standing Simulation::standing(const Unit& u) {
+    auto standing = Standing::unknown;
+    look_at_centre([&](server::Transaction& tx) {
+        if (const auto device = tx.device(u.writer))
+            standing = device->revoked ? Standing::revoked : Standing::known;
+    });
+    return standing;
+}
 
 /// With every file that came of it, as `rapportd devices revoke` does it.
 void Simulation::revoke(const Event& event) {
     Unit* u = unit(event);
-    if (!u || u->revoked) return;
+    if (!u || standing(*u) != Standing::known) return;
     at_centre([&] {
         const auto tx = servers_[0].storage->begin_write();
-        auto device = *tx->device(u->writer);
-        device.revoked = true;
-        tx->save(device);
-        tx->save_revocation(device.writer,
-                            servers_[0].machine->now().at.time_since_epoch().count());
+        std::set<std::uint64_t> chosen{u->writer};
+        for (bool grown = true; grown;) {
+            grown = false;
+            for (const server::Device& device : tx->devices())
+                if (device.parent != 0 && chosen.contains(device.parent))
+                    grown |= chosen.insert(device.writer).second;
+        }
+        for (server::Device& device : tx->devices()) {
+            if (!chosen.contains(device.writer)) continue;
+            device.revoked = true;
+            tx->save(device);
+            tx->save_revocation(device.writer,
+                                servers_[0].machine->now().at.time_since_epoch().count());
+        }
         tx->commit();
-        u->revoked = true;
+        forgetful_ = true;
         strike(u->unsent.empty() ? "device revoked" : "device revoked with unsent work");
     });
 }
 
+/// Who was revoked or turned away, or whom a restored centre does not know.
 void Simulation::enrol_again(const Event& event) {
     Unit* u = unit(event);
-    if (!u || u->syncing || !(u->revoked || u->declined)) return;
+    if (!u || u->syncing || (!u->declined && standing(*u) == Standing::known)) return;
     open(*u);
     u->disk->heal();
     server_disk_->heal();
-    std::vector<std::string> scopes;
-    look_at_centre([&](server::Transaction& tx) {
-        if (const auto device = tx.device(u->writer)) scopes = device->scopes;
-    });
-    if (scopes.empty()) return;
-    enrol_as(*u, u->rep, scopes);
-    u->revoked = u->declined = false;
+    enrol_as(*u, u->rep, scopes_of(*u));
+    u->declined = false;
     strike("file enrolled anew");
     judge_unsent(*u);
 }
@@ -121,7 +140,9 @@ void Simulation::set_scopes(const Event& event) {
     if (scopes.empty()) return;
     at_centre([&] {
         const auto tx = servers_[0].storage->begin_write();
-        auto device = *tx->device(u->writer);
+        const auto known = tx->device(u->writer);
+        if (!known) return;  // a restored centre: the file is to be enrolled anew
+        server::Device device = *known;
         bool lost = false;
         for (const std::string& scope : device.scopes)
             if (std::find(scopes.begin(), scopes.end(), scope) == scopes.end()) {
@@ -142,6 +163,7 @@ void Simulation::set_scopes(const Event& event) {
             strike(u->unsent.empty() ? "territory taken" : "territory taken with unsent work");
         if (gained) strike("territory given");
         scopes_changed_ |= lost || gained;
+        forgetful_ |= lost;
     });
 }
 

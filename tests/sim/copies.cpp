@@ -88,12 +88,28 @@ void Simulation::copy_device(const Event& event) {
     close(*u);  // closing brings the log home
     u->copy = folder_.file("copy" + std::to_string(event.number));
     std::filesystem::copy_file(u->path, u->copy);
-    u->unsent_at_copy = u->unsent;
+    u->at_copy = *u;
     open(*u);
 }
 
-/// Work captured since the copy was made, and not sent, went with the file: nobody can bring it
-/// back.
+std::set<int> Simulation::Held::all_unsent() const {
+    std::set<int> all = unsent;
+    for (const auto& [name, user] : logged_out) all.insert(user.unsent.begin(), user.unsent.end());
+    return all;
+}
+
+/// The file is another one from now on. Work that it does not hold and that was not sent went with
+/// the one before: nobody can bring it back.
+void Simulation::hold(Unit& u, Held held) {
+    const std::set<int> kept = held.all_unsent();
+    for (const int number : u.all_unsent()) {
+        Capture& capture = oracle_.at(number);
+        if (!kept.contains(number) && !capture.arrived) capture.excused = true;
+    }
+    static_cast<Held&>(u) = std::move(held);
+    forgetful_ = true;
+}
+
 void Simulation::put_back(const Event& event) {
     Unit* u = unit(event);
     if (!u || u->syncing || u->copy.empty()) return;
@@ -102,16 +118,30 @@ void Simulation::put_back(const Event& event) {
     for (const char* tail : {"-wal", "-shm"}) std::filesystem::remove(u->path + tail);
     std::filesystem::copy_file(u->copy, u->path, std::filesystem::copy_options::overwrite_existing);
     u->disk->adopt();
-    for (const int number : u->unsent) {
-        Capture& capture = oracle_.at(number);
-        if (!u->unsent_at_copy.contains(number) && !capture.arrived) capture.excused = true;
-    }
-    u->unsent = u->unsent_at_copy;
+    hold(*u, u->at_copy);
+    shared_.merge(u->all_unsent());
     ++u->copies;
     ++copies_;
     open(*u);
-    u->writer = Replica(*u->store).identity()->writer;
     strike("device file put back from a copy");
+}
+
+/// The app is removed, and its file with it; who does that is told what has not been sent.
+void Simulation::reinstall(const Event& event) {
+    Unit* u = unit(event);
+    if (!u || u->syncing) return;
+    open(*u);
+    u->disk->heal();
+    server_disk_->heal();
+    const auto scopes = scopes_of(*u);
+    strike(u->all_unsent().empty() ? "app reinstalled" : "app reinstalled with unsent work");
+    close(*u);
+    for (const char* tail : {"", "-wal", "-shm"}) std::filesystem::remove(u->path + tail);
+    u->disk->adopt();
+    hold(*u, {});
+    u->copy.clear();
+    u->rep = u->first_rep;
+    enrol_as(*u, u->rep, scopes);
 }
 
 void Simulation::clone(const Event& event) {
@@ -123,12 +153,12 @@ void Simulation::clone(const Event& event) {
     auto made = std::make_unique<Unit>();
     Unit& u = *made;
     u.event = event.number;
+    static_cast<Held&>(u) = *of;
+    shared_.merge(u.all_unsent());
     u.tenant = of->tenant;
-    u.rep = of->rep;
+    u.first_rep = of->first_rep;
     u.role = of->role;
     u.newer_server = of->newer_server;
-    u.writer = of->writer;
-    u.unsent = of->unsent;
     u.requests = of->requests;
     char name[32];
     std::snprintf(name, sizeof name, "device%06u.rapport", event.number);

@@ -348,6 +348,8 @@ void Simulation::judge_lost() {
             }
     });
     if (!kept.empty()) strike("offer kept back for a person");
+    // What a device has dropped since, it offers to no restored centre.
+    if (restores_ > 0 && forgetful_) return;
     kept.erase(-1);
     for (std::size_t n = 0; n < oracle_.size(); ++n) {
         const int number = static_cast<int>(n);
@@ -420,16 +422,23 @@ void Simulation::judge_result(Unit& u, const SyncResult& r) {
     trace(to_json(r));
     expect(r.sent == r.applied + r.refused + r.later + r.review + r.unanswered,
            "what a sync says adds up", to_json(r));
+    // A comparison that finds something finds what another part of the library did wrong.
+    expect(r.mended == 0, "there is nothing to mend", to_json(r));
     expect(!u.told_to_wait || (r.retry_after && *r.retry_after >= Milliseconds(17'000)),
            "Retry-After is obeyed", to_json(r));
-    if (u.revoked && r.end == SyncEnd::not_authorised) return;
+    if (r.end == SyncEnd::not_authorised) {
+        const Standing s = standing(u);
+        expect(s == Standing::revoked || (s == Standing::unknown && restores_ > 0),
+               "nobody is turned away who is known",
+               "device " + std::to_string(u.event) + ": " + r.sentence);
+        return;
+    }
     if (r.end == SyncEnd::needs_recovery) {
         expect(u.copies > 0, "nobody is turned away without a copy",
                "a device file that nobody copied has to be enrolled anew");
         return;
     }
-    expect(r.end != SyncEnd::rejected && r.end != SyncEnd::not_authorised &&
-               r.end != SyncEnd::not_enrolled,
+    expect(r.end != SyncEnd::rejected && r.end != SyncEnd::not_enrolled,
            "a device and its centre understand each other",
            "device " + std::to_string(u.event) + ": " + std::string(name_of(r.end)) + ": " +
                r.sentence);
@@ -510,7 +519,8 @@ void Simulation::judge_centre() {
                             stamps[which] = l.stamp;
                 for (const auto& [which, stamp] : stamps)
                     for (const int seen : oracle_.at(which).seen)
-                        if (const auto earlier = stamps.find(seen); earlier != stamps.end())
+                        if (const auto earlier = stamps.find(seen);
+                            earlier != stamps.end() && !shared_.contains(seen))
                             expect(earlier->second < stamp, "what was seen is earlier",
                                    "~w" + std::to_string(which) + "~ has no later stamp than ~w" +
                                        std::to_string(seen) + "~, which its author saw");

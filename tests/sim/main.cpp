@@ -23,7 +23,7 @@ struct Arguments {
     double minutes = 0;
     std::string plan, out = ".", with;
     bool reduce = false, log = false, twice = false, print = false, keep_going = false,
-         recoveries = false;
+         plain = false;
 };
 
 int usage() {
@@ -33,7 +33,7 @@ int usage() {
         "simulate --plan FILE|FOLDER [--log] [--reduce]   replays what was kept\n"
         "simulate --print --seed S                        prints the plan of a seed\n"
         "simulate --seeds N --twice                       each seed twice: the same trace\n"
-        "    --recoveries draws restores and copies as well\n"
+        "    --plain leaves out what somebody has to recover from: restores, copies\n"
         "    --with VERB passes over seeds whose plan has no such event\n"
         "    --planted NAME with any of them: the library has this bug (planted.sh)\n",
         stderr);
@@ -98,7 +98,7 @@ int run(const Arguments& arguments) {
         const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - started;
         if (arguments.minutes > 0 && spent.count() > arguments.minutes * 60) break;
         const std::uint64_t seed = arguments.seed + i * arguments.step;
-        const Plan plan = Plan::drawn_from(seed, arguments.recoveries);
+        const Plan plan = Plan::drawn_from(seed, arguments.plain);
         if (!arguments.with.empty() &&
             std::none_of(plan.events.begin(), plan.events.end(),
                          [&](const Event& event) { return event.verb == arguments.with; }))
@@ -164,8 +164,8 @@ int main(int argc, char** argv) try {
             a.reduce = true;
         else if (name == "--planted")
             plant(value());
-        else if (name == "--recoveries")
-            a.recoveries = true;
+        else if (name == "--plain")
+            a.plain = true;
         else if (name == "--with")
             a.with = value();
         else if (name == "--log")
@@ -180,7 +180,7 @@ int main(int argc, char** argv) try {
             return usage();
     }
     if (a.print) {
-        std::fputs(Plan::drawn_from(a.seed, a.recoveries).text().c_str(), stdout);
+        std::fputs(Plan::drawn_from(a.seed, a.plain).text().c_str(), stdout);
         return 0;
     }
     if (!a.plan.empty()) return replay(a);

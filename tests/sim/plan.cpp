@@ -17,19 +17,19 @@ namespace {
 /// Draws one plan. Each class of faults is off with probability one half, else its rate is drawn.
 class Draw {
 public:
-    Draw(std::uint64_t seed, bool recoveries)
+    Draw(std::uint64_t seed, bool plain)
         : seed_(seed),
-          recoveries_(recoveries),
+          plain_(plain),
           chance_(hash64({reinterpret_cast<const char*>(&seed), sizeof seed})),
           apart_(hash64({reinterpret_cast<const char*>(&seed), sizeof seed}, 1)) {}
 
     Plan plan() {
         lay_out();
         const std::size_t operations = world_size();
-        if (recoveries_) apart([&] { draw_recoveries(operations); });
+        if (!plain_) apart([&] { draw_recoveries(operations); });
         for (std::size_t i = 0; i < operations; ++i) {
             happen();
-            if (recoveries_) apart([&] { recover(i); });
+            if (!plain_) apart([&] { recover(i); });
         }
         add("settle", {});
         return {seed_, std::move(events_)};
@@ -139,39 +139,65 @@ private:
         std::swap(last_, last_apart_);
     }
 
-    /// One kind in most of the worlds that have any: what follows from two of them is listed for a
-    /// person.
+    /// None in half of the worlds, so that half are judged by every promise; in the others each
+    /// group of kinds, and in it each kind, is off with probability one half.
     void draw_recoveries(std::size_t operations) {
-        const auto some_time = [&] { return operations / 4 + below(operations - operations / 4); };
-        const std::uint64_t kind = below(16);
-        const bool two = kind == 3;
-        if (kind <= 1 || two) {
-            backup_ = 0.05;
-            for (std::uint64_t n = two && below(3) == 0 ? 2 : 1; n > 0; --n)
-                restore_at_.insert(some_time());
-        }
-        if (kind == 2 || (two && below(2) == 0)) {
+        const auto off = [&] { return below(2) == 0; };
+        const auto drawn = [&] {
+            std::set<std::size_t> when;
+            if (off()) return when;
+            for (std::uint64_t n = below(4) == 0 ? 2 : 1; n > 0; --n)
+                when.insert(operations / 4 + below(operations - operations / 4));
+            return when;
+        };
+        if (off()) return;
+        if (!off()) {
+            restore_at_ = drawn();
+            put_back_at_ = drawn();
+            clone_at_ = drawn();
+            if (!restore_at_.empty()) backup_ = 0.02 + real() * 0.1;
+            if (!put_back_at_.empty()) copy_ = 0.02 + real() * 0.1;
             copied_ = device_events_[below(devices_)];
-            copy_ = 0.05;
-            put_back_at_ = some_time();
-        } else if (kind == 4 || two) {
-            clone_at_ = some_time();
         }
+        if (!off()) {
+            user_ = rate(0.1);
+            reinstall_at_ = drawn();
+        }
+        if (!off()) {
+            revoke_at_ = drawn();
+            scopes_ = rate(0.06);
+        }
+        if (!off()) erase_ = 0.002 + real() * 0.03;
+        if (erase_ > 0) events_.front().arguments["erasures"] = 1;
+        enrol_ = 0.01 + real() * 0.05;
     }
 
     void recover(std::size_t i) {
+        const auto one = [&] { return at(below(devices_)); };
         if (happens(backup_)) add("backup", {});
-        if (restore_at_.count(i) != 0) add("restore", {});
+        if (restore_at_.contains(i)) add("restore", {});
         if (happens(copy_)) add("copy", {{"device", copied_}});
-        if (i == put_back_at_) add("put_back", {{"device", copied_}});
-        if (i == clone_at_) {
+        if (put_back_at_.contains(i)) add("put_back", {{"device", copied_}});
+        if (clone_at_.contains(i)) {
             const std::size_t of = below(devices_);
-            clone_ = add("clone", {{"device", at(of)}}).number;
-            cloned_tenant_ = device_tenants_[of];
+            clones_.emplace_back(add("clone", {{"device", at(of)}}).number, device_tenants_[of]);
         }
-        if (clone_ != 0 && happens(0.3)) {
-            device_events_.push_back(clone_);
-            device_tenants_.push_back(cloned_tenant_);
+        if (happens(user_)) add("user", {{"device", one()}, {"to", number(3)}});
+        if (reinstall_at_.contains(i)) add("reinstall", {{"device", one()}});
+        if (revoke_at_.contains(i)) add("revoke", {{"device", one()}});
+        if (happens(scopes_))
+            add("scopes",
+                {{"device", one()}, {"territories", 1 + number((1U << territories_) - 1)}});
+        if (happens(erase_)) add("erase", {{"customer", some_customer()}});
+        // Of those that need it somebody gets a new code.
+        const bool enrols = happens(enrol_);
+        if (enrols)
+            for (const std::uint32_t device : device_events_) add("enrol", {{"device", device}});
+        for (const auto& [clone, tenant] : clones_) {
+            if (enrols) add("enrol", {{"device", clone}});
+            if (!happens(0.3)) continue;
+            device_events_.push_back(clone);
+            device_tenants_.push_back(tenant);
             below(2) ? work(devices_) : sync(devices_);
             device_events_.pop_back();
             device_tenants_.pop_back();
@@ -320,7 +346,7 @@ private:
     }
 
     std::uint64_t seed_;
-    bool recoveries_;
+    bool plain_;
     test::Chance chance_;
     std::vector<Event> events_;
     std::uint32_t last_ = 0;
@@ -334,11 +360,10 @@ private:
     std::uint32_t last_apart_ = 500'000;
     std::vector<std::pair<std::uint32_t, std::int64_t>> customers_apart_;
     std::vector<std::uint32_t> records_apart_, sent_apart_;
-    std::set<std::size_t> restore_at_;
-    std::size_t put_back_at_ = SIZE_MAX, clone_at_ = SIZE_MAX;
-    std::int64_t copied_ = 0, cloned_tenant_ = 0;
-    std::uint32_t clone_ = 0;
-    double backup_ = 0, copy_ = 0;
+    std::set<std::size_t> restore_at_, put_back_at_, clone_at_, reinstall_at_, revoke_at_;
+    std::int64_t copied_ = 0;
+    std::vector<std::pair<std::uint32_t, std::int64_t>> clones_;  // with their tenants
+    double backup_ = 0, copy_ = 0, user_ = 0, scopes_ = 0, erase_ = 0, enrol_ = 0;
     double lost_ = 0, reply_lost_ = 0, twice_ = 0, cut_ = 0, flipped_ = 0, portal_ = 0, busy_ = 0,
            old_ = 0, killed_ = 0, late_ = 0, restart_ = 0, server_restart_ = 0, crash_ = 0,
            server_crash_ = 0, io_ = 0, full_ = 0, clock_ = 0, server_clock_ = 0, days_ = 0,
@@ -366,7 +391,7 @@ std::uint64_t Event::draw(std::uint64_t seed, std::uint64_t salt) const {
     return hash64({reinterpret_cast<const char*>(all), sizeof all});
 }
 
-Plan Plan::drawn_from(std::uint64_t seed, bool recoveries) { return Draw(seed, recoveries).plan(); }
+Plan Plan::drawn_from(std::uint64_t seed, bool plain) { return Draw(seed, plain).plan(); }
 
 Plan Plan::parse(std::string_view text) {
     Plan plan;

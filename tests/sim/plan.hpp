@@ -31,9 +31,8 @@ struct Plan {
 
     /// World, faults and operations of a seed. The last event is `settle`: the faults stop and
     /// everything has to come to rest.
-    /// With `recoveries` the centre is restored, and device files are put back and cloned; all else
-    /// in the plan is the same with and without them.
-    static Plan drawn_from(std::uint64_t seed, bool recoveries = false);
+    /// A `plain` one leaves out what somebody has to recover from; all else in it is the same.
+    static Plan drawn_from(std::uint64_t seed, bool plain = false);
     /// Throws std::runtime_error for a text that is no plan.
     static Plan parse(std::string_view text);
     std::string text() const;

@@ -163,6 +163,8 @@ const std::vector<std::string>& fault_classes() {
         "device file cloned",
         "file went on as a fork",
         "further copy turned away",
+        "app reinstalled",
+        "app reinstalled with unsent work",
         "offer kept back for a person",
         "user switched",
         "user switched with unsent work",
@@ -263,6 +265,7 @@ void Simulation::happen(const Event& event) {
         {"copy", &Simulation::copy_device},
         {"put_back", &Simulation::put_back},
         {"clone", &Simulation::clone},
+        {"reinstall", &Simulation::reinstall},
         {"user", &Simulation::switch_user},
         {"revoke", &Simulation::revoke},
         {"enrol", &Simulation::enrol_again},
@@ -1152,11 +1155,12 @@ HttpResponse Simulation::exchange(Unit& u, const HttpRequest& request) {
     }
     now_ms_ += 20;
     const auto wire = decode<protocol::Request>(protocol::unpack(request.body, 8U << 20));
-    const std::uint64_t hash = hash64(request.body);
-    const auto [kept, first] = u.requests.emplace(wire.next, hash);
+    const Unit::Sent sent{hash64(request.body), hash64(encode(wire.bundles))};
+    const auto [kept, first] = u.requests.emplace(wire.next, sent);
     // An order takes what it reaches also from a request on its way, and who logs in again has lost
     // what syncs before had brought and says so.
-    expect(first || kept->second == hash || !erased_.empty() || u.switched,
+    expect(first || kept->second.hash == sent.hash || !erased_.empty() ||
+               (u.switched && kept->second.bundles == sent.bundles),
            "a retry is the same request", "the request of a sync id has other bytes than before");
     u.newest_request = wire.next;
     trace(request.body);
@@ -1279,8 +1283,9 @@ void Simulation::run_sync(Unit& u, const Event& event) {
         budget.time = std::chrono::hours(24 * 400);
         result = u.syncer->sync_for(budget);
     });
-    if (result) judge_result(u, *result);
+    if (result) u.declined = result->end == SyncEnd::needs_recovery;
     note_writer(u);
+    if (result) judge_result(u, *result);
     judge_unsent(u);
     judge_whole(u);
     if (result && result->end == SyncEnd::complete && u.answered_at == centre_version_)
@@ -1462,9 +1467,9 @@ void Simulation::settle() {
             // Whoever comes back to a file downloads all of theirs; that is no news.
             for (const std::string& rep : others_of(*u)) {
                 become(*u, rep);
-                if (sync_at_rest(*u, round, rounds)) quiet = false;
+                if (sync_at_rest(*u, round)) quiet = false;
             }
-            if (sync_at_rest(*u, round, rounds)) quiet = false;
+            if (sync_at_rest(*u, round)) quiet = false;
         }
         now_ms_ += kRoundMs;
     }
@@ -1474,7 +1479,7 @@ void Simulation::settle() {
         for (const std::string& rep : others_of(*u)) {
             judge_at_rest(*u);
             become(*u, rep);
-            sync_at_rest(*u, round, 0);
+            sync_at_rest(*u, round);
         }
         judge_at_rest(*u);
     }
@@ -1487,10 +1492,10 @@ std::vector<std::string> Simulation::others_of(const Unit& u) {
     return reps;
 }
 
-bool Simulation::sync_at_rest(Unit& u, const Event& round, int number) {
+bool Simulation::sync_at_rest(Unit& u, const Event& round) {
     const Event* outer = std::exchange(event_, &round);
-    u.machine->draw_from(
-        round.draw(plan_.seed, 9'000 + u.event * 100 + static_cast<std::uint64_t>(number)));
+    // No two of them draw one and the same sync id.
+    u.machine->draw_from(round.draw(plan_.seed, 9'000 + ++syncs_at_rest_));
     open(u);
     u.exchanges = 0;
     u.told_to_wait = false;
@@ -1503,7 +1508,12 @@ bool Simulation::sync_at_rest(Unit& u, const Event& round, int number) {
     if (std::exchange(u.declined, result.end == SyncEnd::needs_recovery) || u.declined)
         return false;
     note_writer(u);
-    expect(result.end == SyncEnd::complete || (u.revoked && result.end == SyncEnd::not_authorised),
+    if (result.end == SyncEnd::not_authorised && standing(u) == Standing::unknown) {
+        judge_result(u, result);
+        enrol_as(u, u.rep, scopes_of(u));
+        return true;
+    }
+    expect(result.end == SyncEnd::complete || result.end == SyncEnd::not_authorised,
            "everything comes to rest",
            "a sync without faults ended with " + std::string(name_of(result.end)) + ": " +
                result.sentence);
@@ -1515,7 +1525,7 @@ bool Simulation::sync_at_rest(Unit& u, const Event& round, int number) {
 void Simulation::judge_at_rest(Unit& u) {
     judge_unsent(u);
     judge_file(u);
-    if (u.declined || u.revoked) return;
+    if (u.declined || standing(u) == Standing::revoked) return;
     judge_copy(u);
     judge_parked(u);
     judge_erased(u.path, "device " + std::to_string(u.event), true);

@@ -82,11 +82,26 @@ public:
 private:
     // ---- the devices
 
+    /// What a device file holds that nobody else may have, of its present user and of others.
+    struct Held {
+        struct User {
+            std::uint64_t writer = 0;
+            std::set<int> unsent;
+            bool declined = false;
+        };
+        std::string rep;
+        std::uint64_t writer = 0;
+        std::set<int> unsent;                    ///< captures, as far as the centre has said
+        bool declined = false;                   ///< it waits to be enrolled anew
+        bool switched = false;                   ///< somebody has logged out of it
+        std::map<std::string, User> logged_out;  ///< whose work waits in the file
+        std::set<int> all_unsent() const;
+    };
     /// One device file, its disk, its clock and its conversation.
-    struct Unit {
+    struct Unit : Held {
         std::uint32_t event = 0;  ///< that made it
         std::int64_t tenant = 0;
-        std::string rep, path;
+        std::string path, first_rep;
         Role role = Role::rep;
         bool newer_server = false;  ///< its server sends a field it does not know
         std::unique_ptr<Machine> machine;
@@ -95,29 +110,21 @@ private:
         std::unique_ptr<Transport> wire;
         std::unique_ptr<Store> store;
         std::unique_ptr<Syncer> syncer;
-        std::uint64_t writer = 0;
         bool doomed = false;  ///< its disk went while it was in an exchange
         const Event* syncing = nullptr;
         int exchanges = 0;
-        std::set<int> unsent;  ///< captures that nobody else has, as far as the centre has said
-        std::vector<std::vector<Capture>> unsure;         ///< of commits that did not return
-        std::map<std::uint64_t, std::uint64_t> requests;  ///< by sync id: hash of what was sent
+        std::vector<std::vector<Capture>> unsure;  ///< of commits that did not return
+        struct Sent {
+            std::uint64_t hash = 0, bundles = 0;  ///< of all of it, and of its bundles
+        };
+        std::map<std::uint64_t, Sent> requests;  ///< by sync id
         std::uint64_t newest_request = 0;
         std::deque<std::string> old_replies;
         std::uint64_t answered_at = 0;  ///< version of the centre at the last answer
         std::string copy;               ///< of its file, put aside; empty: none
-        std::set<int> unsent_at_copy;
+        Held at_copy;
         int copies = 0;             ///< how often it was put back or cloned
         bool told_to_wait = false;  ///< by the last answer
-        bool declined = false;      ///< it waits to be enrolled anew
-        bool revoked = false;
-        bool switched = false;  ///< somebody has logged out of it
-        std::string first_rep;
-        struct User {
-            std::uint64_t writer = 0;
-            std::set<int> unsent;
-        };
-        std::map<std::string, User> logged_out;  ///< whose work waits in the file
     };
     class Wire;
     std::unique_ptr<Transport> wire_of(Unit& unit);
@@ -199,6 +206,12 @@ private:
     void copy_device(const Event& event);
     void put_back(const Event& event);
     void clone(const Event& event);
+    void reinstall(const Event& event);
+    void hold(Unit& unit, Held held);
+    /// What the centre makes of who uses the file now.
+    enum class Standing { known, revoked, unknown };
+    Standing standing(const Unit& unit);
+    std::vector<std::string> scopes_of(Unit& unit);
     void enrol_as(Unit& unit, const std::string& rep, const std::vector<std::string>& scopes);
     void switch_user(const Event& event);
     void become(Unit& unit, const std::string& rep);
@@ -214,7 +227,7 @@ private:
     /// One sync without faults; returns whether something was sent or heard.
     static std::vector<std::string> others_of(const Unit& unit);
     void judge_at_rest(Unit& unit);
-    bool sync_at_rest(Unit& unit, const Event& round, int number);
+    bool sync_at_rest(Unit& unit, const Event& round);
 
     // ---- judging
 
@@ -259,7 +272,7 @@ private:
     std::size_t next_ = 0;                     // event
     const Event* event_ = nullptr;
     int depth_ = 0;
-    std::uint64_t drawn_ids_ = 0;
+    std::uint64_t drawn_ids_ = 0, syncs_at_rest_ = 0;
     std::map<std::uint32_t, std::unique_ptr<Unit>> units_;
     std::vector<Server> servers_;
     std::unique_ptr<test::Disk> server_disk_;
@@ -288,7 +301,9 @@ private:
     bool erases_ = false;
     std::set<RecordId> erased_;  // customers
     std::map<RecordId, RecordId> customer_of_;
-    int restores_ = 0, copies_ = 0;     // of the centre; of device files
+    int restores_ = 0, copies_ = 0;  // of the centre; of device files
+    std::set<int> shared_;    // captures that two files were to send, each under its own clock
+    bool forgetful_ = false;  // a device dropped what it had received: it can offer it to nobody
     std::set<std::uint32_t> not_back_;  // devices that have not synced since the last restore
 };
 
