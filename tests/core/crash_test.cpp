@@ -304,13 +304,17 @@ std::vector<Operation<Phone>> operations() {
                                                                     p.notes.bundles.end());
              for (const Captured& c : p.store->commit_all(bundles)) must(static_cast<bool>(c));
          }}});
-    {  // SQLite copies the log into the file when a commit leaves it with 1000 pages
+    {  // SQLite copies the log into the file when a commit leaves it with 4000 pages
         auto& o = add({"capture across a checkpoint of the log",
-                       [](Phone& p) {
+                       [=](Phone& p) {
                            p.open();
                            p.notes.ids = {p.customer()};
-                           while (std::filesystem::file_size(p.file + "-wal") < 985 * 4120)
-                               p.put(a_visit(p.noted<Customer>(0)));
+                           // Edits of one record fill the log, and not the file.
+                           for (int i = 1000;
+                                std::filesystem::file_size(p.file + "-wal") < 3980 * 4120; ++i)
+                               captured(p.store->edit(p.noted<Customer>(0))
+                                            .set(&Customer::phone, "+49246112" + std::to_string(i))
+                                            .save());
                        },
                        {[](Phone& p) { p.put(a_visit(p.noted<Customer>(0))); },
                         [](Phone& p) { p.put(a_visit(p.noted<Customer>(0))); },
