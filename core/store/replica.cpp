@@ -494,8 +494,12 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     std::vector<RecordId> arrived;
     for (const IncomingRecord& record : incoming.records) arrived.push_back(record.id);
     // What lies staged from before belongs to a pull that is not gone on with.
-    if (incoming.revoked || (incoming.renewal && meta_integer(db, "renewal") != kMarking))
+    if (incoming.revoked || incoming.renewal_begins)
         db.execute("DELETE FROM staged; DELETE FROM staged_departure");
+    if (incoming.renewal_begins) {
+        db.execute("DELETE FROM renewed");
+        set_meta(db, "renewal", kMarking);
+    }
     stage(db, incoming);
     if (incoming.leaves_entry && !RAPPORT_PLANTED("keep_no_entry")) {
         db.execute("DELETE FROM meta WHERE key='anew'");
@@ -537,7 +541,6 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     }
     if (incoming.checkpoint && !meta_integer(db, kCompareAt))
         set_meta(db, kCompareAt, incoming.server_time_ms + kCompareEveryMs);
-    if (incoming.renewal) set_meta(db, "renewal", kMarking);
     if (incoming.checkpoint || incoming.download ||
         RAPPORT_PLANTED("apply_pages_before_the_checkpoint"))
         store_.core().clock().observe(apply_staged(writing, incoming, settled));

@@ -110,10 +110,10 @@ struct Incoming {
     std::vector<Departure> departures;
     std::vector<RecordId> not_yours;
     std::map<std::uint64_t, std::string> authors;  ///< writer -> name
-    bool checkpoint = false;  ///< this page reached the heads: what is staged becomes visible
-    bool download = false;    ///< of a first download: visible at once
-    bool revoked = false;     ///< verdicts only; nothing that is staged becomes visible
-    bool renewal = false;     ///< confirmed rows that do not come until the checkpoint go
+    bool checkpoint = false;      ///< this page reached the heads: what is staged becomes visible
+    bool download = false;        ///< of a first download: visible at once
+    bool revoked = false;         ///< verdicts only; nothing that is staged becomes visible
+    bool renewal_begins = false;  ///< rows that do not come from here to the checkpoint go
     std::vector<std::string> incomplete;  ///< download: the scopes it is of
     std::int64_t server_time_ms = 0;
     std::vector<std::string> scopes;     ///< the device's scopes if they changed; else empty

@@ -26,7 +26,7 @@ Incoming incoming_of(protocol::Reply&& reply) {
     in.receipt = reply.receipt;
     in.checkpoint = reply.checkpoint;
     in.download = reply.download;
-    in.renewal = reply.renewal;
+    in.renewal_begins = reply.renewal_begins;
     in.revoked = reply.revoked;
     in.incomplete = std::move(reply.incomplete);
     in.server_time_ms = reply.server_time_ms;

@@ -172,7 +172,8 @@ struct Reply {
     bool checkpoint = true;
     bool download = false;  ///< the records are of a first download and may be shown at once
     bool renewal = false;   ///< what the device holds and does not get until the checkpoint goes
-    bool revoked = false;   ///< the device may hand in what it has, and receives nothing else
+    bool renewal_begins = false;  ///< what came before this page does not count for it
+    bool revoked = false;         ///< the device may hand in what it has, and receives nothing else
     std::vector<std::string> incomplete;  ///< download: the scopes it is of
     std::vector<BundleVerdict> verdicts;
     std::vector<std::string> records;  ///< encoded records; those of `compared` come first
@@ -203,13 +204,15 @@ struct Reply {
         auto page = static_cast<std::uint8_t>(
             (checkpoint ? kCheckpoint : 0) | (download ? kDownload : 0) | (renewal ? kRenewal : 0) |
             (revoked ? kRevoked : 0) | (erasures.empty() ? 0 : kErasures) |
-            (compared ? kCompared : 0));
+            (compared ? kCompared : 0) | (renewal_begins ? kRenewalBegins : 0));
         a(tag, cursor, receipt, page);
-        if (page > (kCheckpoint | kDownload | kRenewal | kRevoked | kErasures | kCompared))
+        if (page > (kCheckpoint | kDownload | kRenewal | kRevoked | kErasures | kCompared |
+                    kRenewalBegins))
             throw Error(ErrorCode::protocol_violated, "a page of an unknown kind");
         checkpoint = (page & kCheckpoint) != 0;
         download = (page & kDownload) != 0;
         renewal = (page & kRenewal) != 0;
+        renewal_begins = (page & kRenewalBegins) != 0;
         revoked = (page & kRevoked) != 0;
         if (download) a(incomplete);
         a(verdicts, records, departures, not_yours, authors, scopes, limits);
@@ -227,7 +230,7 @@ struct Reply {
 
 private:
     static constexpr int kCheckpoint = 1, kDownload = 2, kRenewal = 4, kRevoked = 8, kErasures = 16,
-                         kCompared = 32;
+                         kCompared = 32, kRenewalBegins = 64;
 };
 
 /// What an archive is of, for laying what is alike in it side by side.

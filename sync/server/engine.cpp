@@ -350,6 +350,7 @@ private:
         reply_.checkpoint = page.checkpoint;
         reply_.download = page.download;
         reply_.renewal = page.renewal;
+        reply_.renewal_begins = page.renewal_begins;
         reply_.incomplete = std::move(page.incomplete);
         if (page.scopes_changed) reply_.scopes = device_.scopes;
     }

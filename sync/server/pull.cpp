@@ -110,7 +110,7 @@ public:
         if (!bytes.empty() && today - from.day > round_.horizon_days) {
             to.places.clear();
             to.under_way = false;
-            to.renews = true;
+            to.renews = page_.renewal_begins = true;
         }
         const auto streams = streams_of(device_, round_.tx.streams(device_.tenant));
         place_in(streams, to);

@@ -24,10 +24,11 @@ struct Page {
     std::vector<std::string> records;  ///< encoded, projected to what the device may see
     std::vector<protocol::Departed> departures;
     std::vector<protocol::Author> authors;
-    std::string cursor;       ///< where the next page begins; the same bytes if nothing moved
-    bool checkpoint = false;  ///< every stream reached its head as this transaction sees it
-    bool download = false;    ///< of streams the device has not had yet, by key
-    bool renewal = false;     ///< the download replaces what the device holds
+    std::string cursor;           ///< where the next page begins; the same bytes if nothing moved
+    bool checkpoint = false;      ///< every stream reached its head as this transaction sees it
+    bool download = false;        ///< of streams the device has not had yet, by key
+    bool renewal = false;         ///< the download replaces what the device holds
+    bool renewal_begins = false;  ///< with this page
     std::vector<std::string> incomplete;  ///< download: the scopes it is of
     bool scopes_changed = false;  ///< the cursor was given while the device had other scopes
 };
