@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Simulates histories from seeds and prints how often each class of faults really struck. A seed that fails is reduced to a
 # plan, which is written beside and named at the end; put it into tests/sim/plans and it is replayed with every ctest.
-#   tests/sim/run.sh --seeds N [--seed FIRST] [--minutes M] [--jobs J] [--build FOLDER]
+#   tests/sim/run.sh --seeds N [--seed FIRST] [--minutes M] [--jobs J] [--plain] [--build FOLDER]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-seeds= first=1 minutes=0 jobs=$(nproc) build=build-release
+seeds= first=1 minutes=0 jobs=$(nproc) plain= build=build-release
 while [ $# -gt 0 ]; do
     case $1 in
         --seeds) seeds=$2 ;;
@@ -13,6 +13,7 @@ while [ $# -gt 0 ]; do
         --minutes) minutes=$2 ;;
         --jobs) jobs=$2 ;;
         --build) build=$2 ;;
+        --plain) plain=--plain; shift; continue ;;  # nothing that somebody has to recover from
         *) sed -n '3,5s/^# *//p' "$0"; exit 2 ;;
     esac
     shift 2
@@ -29,7 +30,7 @@ out=$build/sim; mkdir -p "$out"; rm -f "$out"/*.plan "$out"/*.log
 pids=()
 for ((j = 0; j < jobs; ++j)); do
     "$build/bin/simulate" --seeds $(((seeds + jobs - 1 - j) / jobs)) --seed $((first + j)) --step "$jobs" --minutes "$minutes" \
-        --reduce --keep-going --out "$out" >"$out/$j.log" &
+        ${plain:+$plain} --reduce --keep-going --out "$out" >"$out/$j.log" &
     pids+=($!)
 done
 failed=0
