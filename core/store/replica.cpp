@@ -423,7 +423,9 @@ Outgoing Replica::compose(const Limits& limits, std::optional<Comparison> compar
     for (std::size_t taken = 0, next = 0; next < ids.size(); ++next) {
         BundleRow row = *load_bundle(db, ids[next]);
         auto bytes = freezer.bytes_of(row);
-        if (!bytes && park_without_rows(db, row)) {
+        if (!bytes) {
+            if (!park_without_rows(db, row))
+                throw Error(ErrorCode::internal, "a bundle cannot be frozen and lacks no row");
             // What waits for it stays as well.
             ids = in_order_of_sending(db, places - taken);
             next = static_cast<std::size_t>(-1);
