@@ -303,6 +303,9 @@ void bring_back(Store::Core::Writing& writing, std::int64_t user) {
     // there as well.
     set_meta(db, "anew", std::int64_t{1});
     set_meta(db, "renewal", kMarking);
+    if (const auto identity = stored_identity(db))
+        for (const std::string& scope : identity->scopes)
+            db.prepare("INSERT OR IGNORE INTO incomplete(scope) VALUES(?)").bind(1, scope).run();
     for (const Kind* kind : all_kinds()) {
         auto rows = db.prepare("SELECT id FROM " + identifier(kind->name));
         while (rows.step()) writing.changed(*kind, rows.id(0));

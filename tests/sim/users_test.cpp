@@ -135,7 +135,9 @@ TEST_CASE("who logs in on another's file sees nothing of theirs, and sends nothi
     REQUIRE(store.drafts().size() == 1);
     CHECK(store.drafts()[0].unfinished.size() == 1);
     CHECK(store.status(unsent).state == SyncState::queued);
+    CHECK(store.overview().incomplete == std::vector<std::string>{"territory/DE-50"});
     branch.world.settle();
+    CHECK(store.overview().incomplete.empty());
     CHECK(branch.author_of(unsent) == "R17");
     CHECK(branch.author_of(branch.customer) == "R17");
     CHECK(store.status(unsent).state == SyncState::confirmed);
