@@ -589,6 +589,7 @@ bool Simulation::commit(Unit& u, std::vector<RecordEdit> edits, std::vector<Capt
     Captured captured;
     std::size_t unsure = 0;
     const bool done = on(u, [&] {
+        note_told(u, captures);  // what is broken off may be there nevertheless
         try {
             captured = u.store->commit(edits, as_draft);
             // A disk that goes with the commit still has it: it is looked for once it is up again.
@@ -618,7 +619,6 @@ bool Simulation::commit(Unit& u, std::vector<RecordEdit> edits, std::vector<Capt
         }
         name_captures(u, captures);
     }
-    if (!u.doomed) note_told(u, captures);
     for (const Capture& capture : captures) u.unsent.insert(capture.number);
     oracle_.captured(std::move(captures));
     if (u.syncing || depth_ > 0) strike("captured while a request was under way");
