@@ -77,9 +77,11 @@ std::int64_t newest_entry_of(sqlite::Database& db) {
 void hide(Store::Core::Writing& writing, Loaded& loaded) {
     loaded.row.status |= kRowHidden;
     save_with_pending(writing.db, loaded.row, loaded.pending);
-    // A scope that was taken away is not to be asked for by anybody: the row may go at once.
+    // A scope that was taken away is not to be asked for by anybody: the row may go at once. A
+    // server restored to before that sends it again.
     note_departed(writing.db, loaded.row,
                   {loaded.row.kind->number, loaded.row.id, loaded.row.confirmed.move, {}}, 0);
+    note_touched(writing.db, loaded.row.id);
     writing.changed(*loaded.row.kind, loaded.row.id);
 }
 

@@ -352,7 +352,9 @@ private:
         reply_.renewal = page.renewal;
         reply_.renewal_begins = page.renewal_begins;
         reply_.incomplete = std::move(page.incomplete);
-        if (page.scopes_changed) reply_.scopes = device_.scopes;
+        // What this server has lost may have been a change of them that the device has heard of.
+        if (page.scopes_changed || request_.kind != protocol::kNormal)
+            reply_.scopes = device_.scopes;
     }
 
     void leave_entry() {
