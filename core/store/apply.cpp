@@ -615,16 +615,20 @@ bool drop_not_renewed(Store::Core::Writing& writing, std::size_t limit) {
     sqlite::Database& db = writing.db;
     std::size_t dropped = 0;
     for (const Kind* kind : all_kinds()) {
-        std::vector<RecordId> ids;
-        std::int64_t spared = kRowDraft | kRowPending | kRowHidden;
-        if (RAPPORT_PLANTED("purge_unsent_work_in_a_renewal")) spared = kRowDraft;
-        auto select = db.prepare("SELECT id FROM " + identifier(kind->name) +
+        std::vector<std::pair<RecordId, bool>> ids;  // with unsent work?
+        auto select = db.prepare("SELECT id, status FROM " + identifier(kind->name) +
                                  " WHERE version IS NOT NULL AND status & ? = 0 AND id NOT IN "
                                  "(SELECT record FROM renewed) LIMIT ?");
-        select.bind(1, spared).bind(2, static_cast<std::int64_t>(limit - dropped));
-        while (select.step()) ids.push_back(select.id(0));
+        select.bind(1, kRowDraft | kRowHidden).bind(2, static_cast<std::int64_t>(limit - dropped));
+        while (select.step())
+            ids.emplace_back(select.id(0), (select.integer(1) & kRowPending) != 0);
         select.reset();
-        for (const RecordId& id : ids) {
+        for (const auto& [id, unsent] : ids) {
+            if (unsent && !RAPPORT_PLANTED("purge_unsent_work_in_a_renewal")) {
+                Loaded loaded = *load(db, *kind, id);
+                hide(writing, loaded);
+                continue;
+            }
             delete_row(db, *load_row(db, *kind, id));
             note_touched(db, id);
             writing.changed(*kind, id);

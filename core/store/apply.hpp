@@ -21,8 +21,9 @@ Stamp apply_staged(Store::Core::Writing& writing, const Incoming& last_page, Set
 /// `meta.renewal`: what arrives is marked; then what was not marked goes.
 inline constexpr std::int64_t kMarking = 1, kPurging = 2;
 
-/// Removes confirmed rows that did not arrive in the renewal, `limit` at most, and none with unsent
-/// work. Returns whether there may be more; the renewal is over when there is not.
+/// Removes confirmed rows that did not arrive in the renewal, `limit` at most; those with unsent
+/// work are hidden, like what departed. Returns whether there may be more; the renewal is over when
+/// there is not.
 bool drop_not_renewed(Store::Core::Writing& writing, std::size_t limit);
 
 /// Hides what this device's scopes do not reach any more, `limit` at most, like what departed; what
