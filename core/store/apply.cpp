@@ -95,6 +95,9 @@ public:
         renewing_ = meta_integer(db_, "renewal").has_value();
         any_changes_ = db_.prepare("SELECT 1 FROM change LIMIT 1").step();
         any_departed_ = db_.prepare("SELECT 1 FROM departed LIMIT 1").step();
+        auto awaited = db_.prepare("SELECT record FROM awaited");
+        while (awaited.step()) awaited_.insert(awaited.id(0));
+        any_awaited_ = !awaited_.empty();
     }
 
     Stamp run(const Incoming& last_page) {
@@ -103,6 +106,11 @@ public:
         for (const IncomingRecord& record : last_page.records) apply_record(record.state());
         save_applied();
         apply_departures();
+        if (last_page.checkpoint) {
+            if (meta_integer(db_, "scopes_changed")) hide_awaited();
+            awaited_.clear();
+        }
+        keep_awaited();
         return newest_;
     }
 
@@ -188,6 +196,7 @@ private:
             }
         }
         strip_captures(loaded.row.confirmed);
+        if (!loaded.row.confirmed_once) awaited_.insert(loaded.row.id);
         loaded.row.confirmed_once = true;
         applied_.erase(found);
     }
@@ -335,6 +344,7 @@ private:
     void came(const RecordId& id, Stamp newest) {
         if (!RAPPORT_PLANTED("learn_no_stamps")) newest_ = std::max(newest_, newest);
         note_renewed(id);
+        awaited_.erase(id);
         if (any_departed_) db_.prepare("DELETE FROM departed WHERE record = ?").bind(1, id).run();
         ++settled_.records;
     }
@@ -479,6 +489,21 @@ private:
         db_.execute("DELETE FROM staged_departure");
     }
 
+    // What this device made comes with a pull that began before it was applied. Where even a
+    // checkpoint has not brought it, the server let it live where its customer had gone, and that
+    // was taken from this device meanwhile.
+    void hide_awaited() {
+        for (const RecordId& id : awaited_)
+            if (auto loaded = load(db_, id); loaded && !(loaded->row.status & kRowHidden))
+                hide(writing_, *loaded);
+    }
+
+    void keep_awaited() {
+        if (any_awaited_) db_.execute("DELETE FROM awaited");
+        for (const RecordId& id : awaited_)
+            db_.prepare("INSERT INTO awaited(record) VALUES(?)").bind(1, id).run();
+    }
+
     void forget_aside(const Departure& departure) {
         auto body = db_.prepare("SELECT body FROM unknown_record WHERE record = ?");
         if (!body.bind(1, departure.id).step() ||
@@ -494,7 +519,7 @@ private:
     std::optional<Identity> identity_;
     std::uint64_t writer_ = 0;
     std::int64_t run_ = 0;
-    bool any_changes_ = false, any_departed_ = false, renewing_ = false;
+    bool any_changes_ = false, any_departed_ = false, any_awaited_ = false, renewing_ = false;
     Stamp newest_ = 0;
     std::vector<std::uint16_t> written_;  // fields of the record, by the bundles just applied
     struct Applied {
@@ -505,6 +530,7 @@ private:
     };
     std::map<RecordId, std::vector<Applied>> applied_;  // not in the confirmed state yet
     std::vector<std::int64_t> applied_bundles_;
+    std::set<RecordId> awaited_;  // made here and confirmed by a verdict; they have not come yet
 };
 
 }  // namespace

@@ -622,7 +622,7 @@ private:
         }
         for (const char* table :
              {"entry", "entry_more", "offer", "touched", "request", "request_bundle", "staged",
-              "staged_departure", "incomplete", "renewed"})
+              "staged_departure", "incomplete", "renewed", "awaited"})
             db_.execute(std::string("DELETE FROM ") + table);
         db_.execute("DELETE FROM meta WHERE key IN ('renewal', 'recovery')");
         remark(identity

@@ -75,6 +75,8 @@ constexpr std::array kBookkeeping{
 
     "CREATE TABLE IF NOT EXISTS renewed(record BLOB PRIMARY KEY) WITHOUT ROWID, STRICT",
 
+    "CREATE TABLE IF NOT EXISTS awaited(record BLOB PRIMARY KEY) WITHOUT ROWID, STRICT",
+
     "CREATE TABLE IF NOT EXISTS unknown_record("
     "record BLOB PRIMARY KEY, kind INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID, STRICT",
 

@@ -29,7 +29,8 @@ constexpr std::array kOwn{
     Own{"request", true},   Own{"request_bundle", true}, Own{"draft_text", true},
     Own{"erasure", true},   Own{"author", true},         Own{"external_id", false},
     Own{"touched", false},  Own{"staged", false},        Own{"staged_departure", false},
-    Own{"departed", false}, Own{"incomplete", false},    Own{"renewed", false}};
+    Own{"departed", false}, Own{"incomplete", false},    Own{"renewed", false},
+    Own{"awaited", false}};
 constexpr std::array kOwnMeta{
     "identity",  "enrolment_secret", "counter",       "run",        "last_sync",   "limits",
     "recovery",  "declined",         "erasures_done", "compare_at", "compared_at", "mended",
