@@ -59,6 +59,20 @@ struct Comparison {
 };
 inline constexpr std::size_t kStretchesMax = 10;  ///< of one request: 5,000 records, as of a page
 
+/// Records a request changed that stand as its device makes them of what it held and sent: they do
+/// not come back. Of all records in the applied bundles of the request, in the order of their ids,
+/// first so many stay out, then so many do not, and so on in turn.
+struct Confirmed {
+    std::vector<std::uint32_t> runs;
+    std::uint64_t sum = 0;  ///< of their checksums, modulo 2^64
+
+    template <class A>
+    void serialize(A& a) {
+        a(runs, sum);
+    }
+    friend bool operator==(const Confirmed&, const Confirmed&) = default;
+};
+
 /// Of a record as it is confirmed; captures, which only the server knows, do not count.
 std::uint64_t checksum(const RecordState& state);
 

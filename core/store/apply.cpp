@@ -100,8 +100,9 @@ public:
         any_awaited_ = !awaited_.empty();
     }
 
-    Stamp run(const Incoming& last_page) {
+    std::optional<Stamp> run(const Incoming& last_page) {
         settle_verdicts(last_page.verdicts);
+        if (last_page.confirmed && !confirm(*last_page.confirmed)) return std::nullopt;
         apply_records();
         for (const IncomingRecord& record : last_page.records) apply_record(record.state());
         save_applied();
@@ -167,7 +168,7 @@ private:
     // saved once for both, so here it is only noted.
     void settle_applied(const Judged& j) {
         for (const auto& [id, kind] : records_of(db_, j.bundle))
-            applied_[id].push_back({j.bundle, {writer_, j.counter}, j.former, kind});
+            applied_[id].push_back({j.bundle, {writer_, j.counter}, j.former, kind, j.late});
         applied_bundles_.push_back(j.bundle);
     }
 
@@ -201,21 +202,45 @@ private:
         applied_.erase(found);
     }
 
+    // Those that stand as the server has them once their work is merged. False: they do not.
+    bool confirm(const Confirmed& confirmed) {
+        std::vector<RecordId> ids;
+        for (const auto& [id, changes] : applied_)
+            if (std::any_of(changes.begin(), changes.end(),
+                            [](const Applied& a) { return !a.late; }))
+                ids.push_back(id);
+        std::uint64_t sum = 0;
+        std::size_t next = 0;
+        bool left_out = true;
+        for (const std::uint32_t run : confirmed.runs) {
+            if (run > ids.size() - next) return false;
+            for (const std::size_t end = next + run; next < end; ++next)
+                if (left_out) sum += checksum(save_applied(ids[next]));
+            left_out = !left_out;
+        }
+        return next == ids.size() && sum == confirmed.sum;
+    }
+
     // Those that did not come back.
     void save_applied() {
-        while (!applied_.empty()) {
-            const auto [id, changes] = *applied_.begin();
-            auto loaded = changes[0].kind ? load(db_, *changes[0].kind, id) : std::nullopt;
-            if (loaded) {
-                merge_applied(*loaded);
-                save_without_news(*loaded);
-            } else {  // its row has gone with a damaged part of the file
-                set_meta(db_, kCompareAt, std::int64_t{0});
-            }
-            applied_.erase(id);
-        }
+        while (!applied_.empty()) save_applied(applied_.begin()->first);
         if (!RAPPORT_PLANTED("send_what_was_applied_again"))
             delete_bundles(db_, std::move(applied_bundles_));
+    }
+
+    // Returns what is confirmed of it then; of a row that has gone with a damaged part of the file,
+    // nothing.
+    RecordState save_applied(RecordId id) {
+        const Kind* kind = applied_.at(id)[0].kind;
+        auto loaded = kind ? load(db_, *kind, id) : std::nullopt;
+        if (!loaded) {
+            set_meta(db_, kCompareAt, std::int64_t{0});
+            applied_.erase(id);
+            return {};
+        }
+        merge_applied(*loaded);
+        save_without_news(*loaded);
+        return std::move(loaded->row.confirmed);
     }
 
     void save_without_news(Loaded& loaded) {
@@ -527,6 +552,7 @@ private:
         Dot dot;
         std::vector<Dot> former;
         const Kind* kind;
+        bool late;
     };
     std::map<RecordId, std::vector<Applied>> applied_;  // not in the confirmed state yet
     std::vector<std::int64_t> applied_bundles_;
@@ -668,7 +694,8 @@ bool drop_not_renewed(Store::Core::Writing& writing, std::size_t limit) {
     return false;
 }
 
-Stamp apply_staged(Store::Core::Writing& writing, const Incoming& last_page, Settled& settled) {
+std::optional<Stamp> apply_staged(Store::Core::Writing& writing, const Incoming& last_page,
+                                  Settled& settled) {
     return Checkpoint(writing, settled).run(last_page);
 }
 

@@ -16,7 +16,9 @@ void stage(sqlite::Database& db, const Incoming& incoming);
 
 /// Makes everything staged visible and then the last page, verdicts first, then changes; part of
 /// the caller's transaction. Returns the newest stamp seen: later captures must come after it.
-Stamp apply_staged(Store::Core::Writing& writing, const Incoming& last_page, Settled& settled);
+/// Nullopt: what the page leaves out is not what this file makes, and nothing may be committed.
+std::optional<Stamp> apply_staged(Store::Core::Writing& writing, const Incoming& last_page,
+                                  Settled& settled);
 
 /// `meta.renewal`: what arrives is marked; then what was not marked goes.
 inline constexpr std::int64_t kMarking = 1, kPurging = 2;

@@ -286,6 +286,12 @@ void adopt(Store::Core::Writing& writing, const Identity& identity) {
     }
 }
 
+void note_mended(sqlite::Database& db, std::size_t records, const Instant& now) {
+    set_meta(db, "mended",
+             meta_integer(db, "mended").value_or(0) + static_cast<std::int64_t>(records));
+    set_meta(db, "mended_at", now.packed());
+}
+
 }  // namespace
 
 IncomingRecord IncomingRecord::from(std::string bytes) {
@@ -450,6 +456,16 @@ Outgoing Replica::compose(const Limits& limits, std::optional<Comparison> compar
 }
 
 std::optional<Settled> Replica::settle(Incoming incoming) {
+    const auto settled = take(std::move(incoming));
+    if (settled && settled->again) {
+        Store::Core::Writing writing(store_.core());
+        note_mended(writing.db, settled->mended, store_.core().now());
+        writing.commit();
+    }
+    return settled;
+}
+
+std::optional<Settled> Replica::take(Incoming incoming) {
     Store::Core::Writing writing(store_.core());
     sqlite::Database& db = writing.db;
     auto kind = RequestKind::normal;
@@ -535,17 +551,20 @@ std::optional<Settled> Replica::settle(Incoming incoming) {
     // As the request left the rows, and so before what has changed since.
     for (const IncomingStretch& stretch : incoming.differing)
         store_.core().clock().observe(mend(writing, stretch, settled));
-    if (settled.mended > 0) {
-        set_meta(
-            db, "mended",
-            meta_integer(db, "mended").value_or(0) + static_cast<std::int64_t>(settled.mended));
-        set_meta(db, "mended_at", now.packed());
-    }
+    if (settled.mended > 0) note_mended(db, settled.mended, now);
     if (incoming.checkpoint && !meta_integer(db, kCompareAt))
         set_meta(db, kCompareAt, incoming.server_time_ms + kCompareEveryMs);
     if (incoming.checkpoint || incoming.download ||
-        RAPPORT_PLANTED("apply_pages_before_the_checkpoint"))
-        store_.core().clock().observe(apply_staged(writing, incoming, settled));
+        RAPPORT_PLANTED("apply_pages_before_the_checkpoint")) {
+        const auto newest = apply_staged(writing, incoming, settled);
+        if (!newest) {
+            Settled again;
+            again.again = true;
+            again.mended = 1;  // at least
+            return again;
+        }
+        store_.core().clock().observe(*newest);
+    }
     if (incoming.checkpoint && !incoming.revoked) {
         db.execute("DELETE FROM incomplete");
         if (meta_integer(db, "renewal") == kMarking) set_meta(db, "renewal", kPurging);

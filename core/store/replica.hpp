@@ -120,6 +120,7 @@ struct Incoming {
     std::optional<Limits> limits;        ///< if they changed
     std::vector<ErasureOrder> erasures;  ///< that this file does not have
     std::vector<IncomingStretch> differing;
+    std::optional<Confirmed> confirmed;  ///< records that this file makes by itself
 };
 
 /// What settling a reply did, counted in bundles and records.
@@ -130,6 +131,9 @@ struct Settled {
     std::size_t records = 0;     ///< records that became visible
     std::size_t mended = 0;      ///< confirmed records that were not what the server has
     std::size_t differing = 0;   ///< those that still are not
+    /// Nothing was settled: what the reply leaves out is not what this file makes. The request goes
+    /// again, and its answer leaves out nothing.
+    bool again = false;
 };
 
 /// Ownership: borrows its Store.  Thread-safety: thread-safe through the store's writer lock.
@@ -212,6 +216,8 @@ public:
     Limits limits() const;
 
 private:
+    std::optional<Settled> take(Incoming incoming);
+
     Store& store_;
     std::optional<std::int64_t> asked_ms_;  // Core::elapsed_ms() when the answer was last asked for
 };

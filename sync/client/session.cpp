@@ -47,6 +47,7 @@ Incoming incoming_of(protocol::Reply&& reply) {
     in.records.reserve(static_cast<std::size_t>(reply.records.end() - next));
     for (; next != reply.records.end(); ++next)
         in.records.push_back(IncomingRecord::from(std::move(*next)));
+    in.confirmed = std::move(reply.confirmed);
     in.not_yours = std::move(reply.not_yours);
     for (protocol::BundleVerdict& v : reply.verdicts) {
         if (!known(v.verdict))
@@ -139,6 +140,10 @@ Session::Step Session::take_reply(std::string_view archive) {
     if (!settled) return {};
     step.counted = true;
     step.settled = *settled;
+    if (settled->again) {
+        step.out_of_step = ++mismatches_ > kMismatchesMax;
+        return step;
+    }
     if (in.checkpoint)
         while (replica_.tidy()) {
         }

@@ -185,6 +185,7 @@ struct Reply {
     std::optional<Limits> limits;  ///< when the request named another version
     std::vector<ErasureOrder> erasures;  ///< orders the device has not named, in their order
     std::optional<Compared> compared;    ///< when the request asked
+    std::optional<Confirmed> confirmed;  ///< only at a checkpoint that is the only page of its pull
     // erasures_wanted:
     std::uint64_t erasures_known = 0;  ///< the server's highest
     // mismatch:
@@ -204,11 +205,9 @@ struct Reply {
         auto page = static_cast<std::uint8_t>(
             (checkpoint ? kCheckpoint : 0) | (download ? kDownload : 0) | (renewal ? kRenewal : 0) |
             (revoked ? kRevoked : 0) | (erasures.empty() ? 0 : kErasures) |
-            (compared ? kCompared : 0) | (renewal_begins ? kRenewalBegins : 0));
+            (compared ? kCompared : 0) | (renewal_begins ? kRenewalBegins : 0) |
+            (confirmed ? kConfirmed : 0));
         a(tag, cursor, receipt, page);
-        if (page > (kCheckpoint | kDownload | kRenewal | kRevoked | kErasures | kCompared |
-                    kRenewalBegins))
-            throw Error(ErrorCode::protocol_violated, "a page of an unknown kind");
         checkpoint = (page & kCheckpoint) != 0;
         download = (page & kDownload) != 0;
         renewal = (page & kRenewal) != 0;
@@ -225,12 +224,16 @@ struct Reply {
             if (!compared) compared.emplace();
             a(*compared);
         }
+        if ((page & kConfirmed) != 0) {
+            if (!confirmed) confirmed.emplace();
+            a(*confirmed);
+        }
     }
     friend bool operator==(const Reply&, const Reply&) = default;
 
 private:
     static constexpr int kCheckpoint = 1, kDownload = 2, kRenewal = 4, kRevoked = 8, kErasures = 16,
-                         kCompared = 32, kRenewalBegins = 64;
+                         kCompared = 32, kRenewalBegins = 64, kConfirmed = 128;
 };
 
 /// What an archive is of, for laying what is alike in it side by side.

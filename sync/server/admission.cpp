@@ -197,6 +197,7 @@ void Admission::redirect(StoredRecord& home, const Field& field, const RecordId&
     // a repetition of the first.
     const bool taken =
         home.state.fields[field.number].merged_up_to(device_.writer) >= bundle_.counter;
+    changes_.not_as_sent(home);
     changes_.merge(
         home, field, write,
         taken ? Dot{kServerWriter, round_.tick()} : Dot{device_.writer, bundle_.counter});

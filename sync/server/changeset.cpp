@@ -164,6 +164,7 @@ void Changeset::hang(StoredRecord& record, const StoredRecord& on) {
 
 void Changeset::depart(StoredRecord& record, const std::string& from) {
     touch(record);
+    not_as_sent(record);
     const RecordState& s = record.state;
     if (!RAPPORT_PLANTED("move_without_a_number")) ++record.state.move;
     departures_.push_back({s.kind, s.id, s.move, from, s.scope, 0, 0, round_.now_ms()});
@@ -191,6 +192,7 @@ bool Changeset::join(StoredRecord& record, const Field& field, const FieldState&
         return std::tie(a.dot, a.key) < std::tie(b.dot, b.key);
     });
     if (present == before) return false;
+    not_as_sent(record);
     std::vector<LiveValue> left;
     for (const LiveValue& l : before.live)
         if (std::find(present.live.begin(), present.live.end(), l) == present.live.end())
@@ -208,6 +210,7 @@ bool Changeset::write(StoredRecord& record, const Field& field, const Content& c
                                          : register_write(field, before, content, stamp);
     if (write.adds.empty() && write.over.empty()) return false;
     merge(record, field, write, {kServerWriter, stamp});
+    not_as_sent(record);
     return true;
 }
 
@@ -303,6 +306,11 @@ void Changeset::save() {
     for (const RecordId& id : order_) {
         Held& h = held_.at(id);
         StoredRecord& r = h.record;
+        if (!h.is_new) {
+            ChangedRecord& changed =
+                round_.changed.try_emplace(id, ChangedRecord{r.position}).first->second;
+            changed.only_as_sent = changed.only_as_sent && h.only_as_sent;
+        }
         r.subject = shown_reference(r, "subject_id");
         r.commit = commit;
         r.event = h.is_new ? "created" : "changed";

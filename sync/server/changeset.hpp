@@ -37,6 +37,8 @@ public:
     /// The same, with what says that the server made it now.
     StoredRecord& create_as_server(const Kind& kind, const RecordId& id, Stamp stamp);
     bool is_new(const StoredRecord& record) const;
+    /// What becomes of the record is not what its device makes of it.
+    void not_as_sent(const StoredRecord& record) { held(record).only_as_sent = false; }
     /// The record will be saved, and so reach everybody in its scope, also if nothing in it
     /// changes.
     void touch(const StoredRecord& record);
@@ -86,6 +88,7 @@ private:
     struct Held {
         StoredRecord record;
         bool is_new = false, touched = false, external_ids_written = false, links_written = false;
+        bool only_as_sent = true;
     };
     Held& held(const StoredRecord& record) { return held_.at(record.state.id); }
     void note_written(StoredRecord& record, const Field& field, std::vector<LiveValue> left);

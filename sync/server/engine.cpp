@@ -63,8 +63,8 @@ const ServerEntry::Answer* answer_of(const ServerEntry& entry, const protocol::E
 
 /// A clock far ahead must not win over everybody until the world has caught up: such stamps become
 /// the furthest that is let through, in their own order. What was sent stays readable in the stored
-/// bundle.
-void hold_back_stamps(std::vector<Bundle>& bundles, std::int64_t now_ms) {
+/// bundle. Returns whether there are such.
+bool hold_back_stamps(std::vector<Bundle>& bundles, std::int64_t now_ms) {
     const Stamp furthest = HybridClock::at(now_ms + kStampAheadMsMax);
     std::map<Stamp, Stamp> replaced;
     const auto each = [&](auto work) {
@@ -79,6 +79,7 @@ void hold_back_stamps(std::vector<Bundle>& bundles, std::int64_t now_ms) {
     for (auto& [sent, held] : replaced)
         held = RAPPORT_PLANTED("clamp_without_order") ? next : ++next;
     each([&](Added& add) { add.stamp = replaced[add.stamp]; });
+    return !replaced.empty();
 }
 
 /// One request of one device: where it stands in the conversation, its bundles, its page.
@@ -210,7 +211,10 @@ private:
         if (request_.kind != protocol::kNormal)
             device_.receipt = std::max(device_.receipt, request_.receipt);
         const std::uint64_t receipt_before = device_.receipt;
-        if (!RAPPORT_PLANTED("let_any_stamp_in")) hold_back_stamps(bundles_, round_.now_ms());
+        as_sent_ = request_.kind == protocol::kNormal;
+        if (!RAPPORT_PLANTED("let_any_stamp_in") && hold_back_stamps(bundles_, round_.now_ms()))
+            as_sent_ = false;
+        round_.changed.clear();
         for (std::size_t i = 0; i < bundles_.size(); ++i)
             answer_bundle(bundles_[i], take(bundles_[i], request_.bundles[i]));
         if (request_.kind != protocol::kNormal) settle_unrooted(round_, device_.tenant);
@@ -287,6 +291,7 @@ private:
         if (!round_.erasures) return {};
         Stripped stripped = strip(round_.tx, *round_.erasures, device_, bundle, round_.now_ms());
         if (!stripped.anything) return stripped;
+        as_sent_ = false;
         Bundle sent = decode_bundle(bytes);
         strip(round_.tx, *round_.erasures, device_, sent, round_.now_ms());
         bytes = encode_bundle(sent);
@@ -338,7 +343,9 @@ private:
         }
         Carried carried;
         for (const Bundle& bundle : bundles_) carried.emplace(bundle.counter, &bundle);
-        Page page = pull(round_, device_, basis_, carried);
+        Page page = pull(round_, device_, basis_, carried, as_sent_);
+        if (!page.confirmed.empty())
+            reply_.confirmed = Confirmed{runs_of(page.confirmed), page.confirmed_sum};
         const auto append = [](auto& to, auto& from) {
             to.insert(to.end(), std::make_move_iterator(from.begin()),
                       std::make_move_iterator(from.end()));
@@ -355,6 +362,23 @@ private:
         // What this server has lost may have been a change of them that the device has heard of.
         if (page.scopes_changed || request_.kind != protocol::kNormal)
             reply_.scopes = device_.scopes;
+    }
+
+    /// Where these stand among the records of the applied bundles.
+    std::vector<std::uint32_t> runs_of(const std::set<RecordId>& confirmed) const {
+        std::set<RecordId> sent;
+        for (std::size_t i = 0; i < bundles_.size(); ++i)
+            if (reply_.verdicts[i].verdict == Verdict::applied)
+                for (const Change& change : bundles_[i].changes) sent.insert(change.id);
+        std::vector<std::uint32_t> runs{0};
+        for (const RecordId& id : sent) {
+            const bool left_out = runs.size() % 2 == 1;
+            if (confirmed.contains(id) == left_out)
+                ++runs.back();
+            else
+                runs.push_back(1);
+        }
+        return runs;
     }
 
     void leave_entry() {
@@ -388,7 +412,8 @@ private:
     Device device_;
     const protocol::Request request_;
     std::vector<Bundle> bundles_;
-    std::string basis_;  ///< the cursor the device has
+    std::string basis_;     ///< the cursor the device has
+    bool as_sent_ = false;  ///< for the first time, and nothing of the bundles was replaced
     std::vector<LateVerdict> late_;
     protocol::Reply reply_;
 };

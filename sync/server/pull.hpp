@@ -30,6 +30,8 @@ struct Page {
     bool renewal = false;         ///< the download replaces what the device holds
     bool renewal_begins = false;  ///< with this page
     std::vector<std::string> incomplete;  ///< download: the scopes it is of
+    std::set<RecordId> confirmed;         ///< that are not on it: the device makes them itself
+    std::uint64_t confirmed_sum = 0;      ///< of their checksums
     bool scopes_changed = false;  ///< the cursor was given while the device had other scopes
 };
 
@@ -38,9 +40,12 @@ struct Page {
 /// then the rest, the newest of each first. With a cursor older than the horizon all are. Fields
 /// and records the device's role may not see are dropped before anything is encoded. `carried` are
 /// the bundles in the request: of values that came with them only the bytes are left out, since the
-/// device holds them, unless they were merged into another record than the bundle names. Throws
-/// Error(internal) for bytes that are no cursor: they come from the server's own entries.
-Page pull(Round& round, const Device& device, std::string_view cursor, const Carried& carried);
+/// device holds them, unless they were merged into another record than the bundle names. With
+/// `as_sent` a record stays out as a whole (Page::confirmed) if the device had it before and only
+/// the bundles of this request have changed it, as they came; only if one page is enough for all.
+/// Throws Error(internal) for bytes that are no cursor: they come from the server's own entries.
+Page pull(Round& round, const Device& device, std::string_view cursor, const Carried& carried,
+          bool as_sent);
 
 /// The scopes of the device's streams behind whose heads the cursor is. Nullopt: it is of a pull
 /// that goes on, or was given while the device had other scopes.

@@ -19,6 +19,12 @@ class Erasures;
 /// After this long without a sync a device gets everything anew.
 inline constexpr std::int64_t kHorizonDays = 180;
 
+/// A record that was there before this request changed it.
+struct ChangedRecord {
+    std::uint64_t position = 0;  ///< where it stood before
+    bool only_as_sent = true;    ///< by nothing but the device's writes, as they came
+};
+
 /// What the engine's parts share while one durable commit is made.
 ///
 /// Server time stands still in it and never runs behind the last commit, also when the wall clock
@@ -43,7 +49,8 @@ struct Round {
     HybridClock clock;
     Stamp before;  ///< of the last commit
     Instant now;
-    Erasures* erasures = nullptr;          ///< the orders to be held to; null: there are none
+    Erasures* erasures = nullptr;               ///< the orders to be held to; null: there are none
+    std::map<RecordId, ChangedRecord> changed;  ///< by the request that is being answered
     bool work_open = false;                ///< this commit leaves records for Engine::carry_on()
     std::int64_t deadline_ms = INT64_MAX;  ///< the earliest that this commit sets
 

@@ -52,20 +52,6 @@ void execute(Device& device, const std::string& sql) {
     writing.db.execute(sql);
     writing.commit();
 }
-void damage(Device& device, const std::string& update) {
-    Store::Core::Writing writing(device.store->core());
-    writing.db.execute(update);
-    REQUIRE(writing.db.changes() > 0);
-    writing.commit();
-}
-
-std::string blob(const RecordId& id) {
-    std::string text = "X'";
-    for (const char c : id.text())
-        if (c != '-') text += c;
-    return text + "'";
-}
-
 void converged(World& world) {
     for (const std::string& difference : world.differences()) FAIL_CHECK(difference);
     for (const auto& device : world.devices())

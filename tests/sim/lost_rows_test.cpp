@@ -15,20 +15,6 @@ namespace {
 
 constexpr const char* kNorth = "territory/DE-50";
 
-void damage(Device& device, const std::string& sql) {
-    Store::Core::Writing writing(device.store->core());
-    writing.db.execute(sql);
-    REQUIRE(writing.db.changes() > 0);
-    writing.commit();
-}
-
-std::string blob(const RecordId& id) {
-    std::string text = "X'";
-    for (const char c : id.text())
-        if (c != '-') text += c;
-    return text + "'";
-}
-
 /// One sync as a syncer makes it: to the end, and a comparison behind it if one is due.
 void sync(World& world, Device& device) {
     bool compares = false;

@@ -303,6 +303,20 @@ std::vector<std::string> World::differences() {
     return found;
 }
 
+void damage(Device& device, const std::string& sql) {
+    Store::Core::Writing writing(device.store->core());
+    writing.db.execute(sql);
+    REQUIRE(writing.db.changes() > 0);
+    writing.commit();
+}
+
+std::string blob(const RecordId& id) {
+    std::string text = "X'";
+    for (const char c : id.text())
+        if (c != '-') text += c;
+    return text + "'";
+}
+
 void expect(const Captured& captured) {
     for (const Refusal& refusal : captured.refusals)
         FAIL_CHECK(refusal.field << " " << refusal.code << ": " << refusal.sentence);

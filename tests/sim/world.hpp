@@ -205,6 +205,11 @@ private:
     int backups_ = 0;
 };
 
+/// Changes rows behind the store's back; the test fails if there are none.
+void damage(Device& device, const std::string& sql);
+/// An id as SQL writes it.
+std::string blob(const RecordId& id);
+
 /// Fails the test for each of world.differences().
 void check_converged(World& world);
 

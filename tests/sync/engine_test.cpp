@@ -10,6 +10,7 @@
 
 #include "model/archive.hpp"
 #include "model/clock.hpp"
+#include "model/comparison.hpp"
 #include "model/lifecycle.hpp"
 #include "protocol/messages.hpp"
 #include "rapport/record.hpp"
@@ -202,6 +203,7 @@ public:
                     if (l.elided) l.value = sent_.at({l.dot.counter, state.id, number, l.key});
             has[state.id] = std::move(state);
         }
+        if (r.confirmed) confirm(q, r);
         for (const auto& author : r.authors) authors[author.writer] = author.name;
     }
 
@@ -227,6 +229,41 @@ public:
     std::string last_bytes;
 
 private:
+    /// What the reply leaves out is what it held, with what it sent merged.
+    void confirm(const protocol::Request& q, const protocol::Reply& r) {
+        std::map<RecordId, std::vector<std::pair<Change, Dot>>> sent;
+        for (std::size_t i = 0; i < q.bundles.size(); ++i) {
+            const Bundle b = decode_bundle(q.bundles[i]);
+            if (r.verdicts.at(i).verdict != Verdict::applied) continue;
+            for (const Change& c : b.changes) sent[c.id].push_back({c, Dot{writer_, b.counter}});
+        }
+        std::uint64_t sum = 0;
+        auto next = sent.begin();
+        bool left_out = true;
+        for (const std::uint32_t run : r.confirmed->runs) {
+            for (std::uint32_t n = 0; n < run; ++n, ++next) {
+                REQUIRE(next != sent.end());
+                if (!left_out) continue;
+                RecordState& state = has.at(next->first);
+                for (const auto& [change, dot] : next->second)
+                    for (const Write& write : change.writes) {
+                        FieldState& merged = state.fields[write.field];
+                        merge(merged, write, dot,
+                              kind_numbered(change.kind)->field(write.field)->is_keyed());
+                        merged.known.clear();
+                        for (LiveValue& l : merged.live) l.capture = {};
+                    }
+                RecordState whole = state;
+                for (auto& [number, field] : whole.fields)
+                    for (LiveValue& l : field.live) l.elided = false;
+                sum += checksum(whole);
+            }
+            left_out = !left_out;
+        }
+        CHECK(next == sent.end());
+        CHECK(sum == r.confirmed->sum);
+    }
+
     Engine& engine_;
     Clockwork& clock_;
     const std::uint64_t writer_;

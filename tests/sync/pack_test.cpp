@@ -160,12 +160,24 @@ TEST_CASE("request, reply and body have the bytes that were published") {
     CHECK(test::to_hex(encode(differs)) == test::golden("compared.hex"));
     CHECK(decode<Request>(encode(compares)) == compares);
     CHECK(decode<Reply>(encode(differs)) == differs);
+
+    Reply confirms;
+    confirms.next = 9;
+    confirms.server_time_ms = 1'772'440'200'000;
+    confirms.tag = 10;
+    confirms.cursor = "<cursor>";
+    confirms.receipt = 42;
+    confirms.verdicts = {{42, Verdict::applied, {}}};
+    confirms.records = {"<record>"};
+    confirms.confirmed = Confirmed{{1, 1, 1}, 0x0123456789ABCDEF};
+    CHECK(test::to_hex(encode(confirms)) == test::golden("confirmed.hex"));
+    CHECK(decode<Reply>(encode(confirms)) == confirms);
 }
 
 TEST_CASE("PROTOCOL.md shows the golden bytes") {
     const std::string page = test::golden("../../sync/PROTOCOL.md");
     for (const char* name :
-         {"request", "packed", "reply", "bundle", "record", "comparison", "compared"})
+         {"request", "packed", "reply", "bundle", "record", "comparison", "compared", "confirmed"})
         CHECK(page.find("```\n" + test::golden(name + std::string(".hex")) + "```") !=
               std::string::npos);
 }

@@ -57,10 +57,10 @@ struct SyncResult {
     std::size_t unanswered = 0;  ///< sent, no verdict yet
     std::size_t left = 0;  ///< bundles still on the device: waiting, in review, refused before, not
                            ///< sent for lack of budget
-    std::size_t received = 0;   ///< records that became visible
-    bool compared = false;      ///< all that is confirmed was compared with what the server has
-    std::size_t mended = 0;     ///< records of those that were something else, and are not now
-    std::size_t differing = 0;  ///< those that still are, because there is unsent work on them
+    std::size_t received = 0;  ///< records that became visible
+    bool compared = false;     ///< all that is confirmed was compared with what the server has
+    std::size_t mended = 0;    ///< confirmed records that were not what the server has, and are now
+    std::size_t differing = 0;  ///< that still are not, because there is unsent work on them
     int requests = 0;
     std::uint64_t bytes_sent = 0, bytes_received = 0;
     std::optional<Milliseconds> retry_after;  ///< when the server or the backoff says to try again
