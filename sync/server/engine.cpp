@@ -76,8 +76,7 @@ bool hold_back_stamps(std::vector<Bundle>& bundles, std::int64_t now_ms) {
     };
     each([&](Added& add) { replaced[add.stamp]; });
     Stamp next = furthest;
-    for (auto& [sent, held] : replaced)
-        held = RAPPORT_PLANTED("clamp_without_order") ? next : ++next;
+    for (auto& [sent, held] : replaced) held = ++next;
     each([&](Added& add) { add.stamp = replaced[add.stamp]; });
     return !replaced.empty();
 }
