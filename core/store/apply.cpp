@@ -301,7 +301,9 @@ private:
     }
 
     void give_back(const Judged& j) {
-        if (RAPPORT_PLANTED("drop_what_was_refused")) return delete_bundle(db_, j.bundle);
+        // An erasure order may have left nothing of it that could be sent again.
+        if (records_of(db_, j.bundle).empty() || RAPPORT_PLANTED("drop_what_was_refused"))
+            return delete_bundle(db_, j.bundle);
         BundleRow row = *load_bundle(db_, j.bundle);
         row.former.push_back({writer_, row.counter});
         row.counter = 0;
