@@ -60,6 +60,7 @@ void Simulation::become(Unit& u, const std::string& rep) {
     u.declined = false;
     u.rep = rep;
     u.switched = forgetful_ = true;
+    could_offer_.erase(u.event);
     if (const auto back = u.logged_out.find(rep); back != u.logged_out.end()) {
         on(u, [&] { u.store->log_in(rep); });
         u.writer = back->second.writer;
@@ -110,6 +111,8 @@ void Simulation::revoke(const Event& event) {
         }
         tx->commit();
         forgetful_ = true;
+        for (const auto& [number, of] : units_)
+            if (chosen.contains(of->writer)) could_offer_.erase(number);
         strike(u->unsent.empty() ? "device revoked" : "device revoked with unsent work");
     });
 }

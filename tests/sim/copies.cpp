@@ -5,7 +5,9 @@
 
 #include "sim/simulation.hpp"
 #include "sim/violation.hpp"
+#include "sqlite/database.hpp"
 #include "store/core.hpp"
+#include "store/pending.hpp"
 #include "store/replica.hpp"
 
 namespace rapport::sim {
@@ -18,9 +20,11 @@ void Simulation::back_up(const Event& event) {
 
 void Simulation::restore(const Event&) {
     if (!backup_ || depth_ > 0) return;
+    offered_.clear();
     for (auto& [number, u] : units_) {
         judge_unsent(*u);  // while it is known what has come
         not_back_.insert(number);
+        could_offer_[number] = offerable(*u);
     }
     close_servers();
     server_disk_->heal();
@@ -32,9 +36,43 @@ void Simulation::restore(const Event&) {
     open_servers();
     ++centre_version_;
     ++restores_;
+    const std::set<int> had = oracle_.known().arrived;
     oracle_.back_to(backup_->known);
+    for (const int number : had)
+        if (!oracle_.at(number).arrived) taken_back_.insert(number);
     judged_ = backup_->judged;
     strike("centre restored from a backup");
+}
+
+std::set<int> Simulation::offerable(Unit& u) {
+    std::set<int> held;
+    if (u.doomed || !u.store || u.disk->crashed()) return held;
+    u.disk->spare(true);
+    {
+        auto db = sqlite::Database::open(u.path, {.read_only = true, .create = false});
+        for (const Kind* kind : all_kinds()) {
+            auto rows = db.prepare(select_of(*kind));
+            while (rows.step()) {
+                const Row row = row_at(rows, *kind);
+                for (const auto& [number, field] : row.confirmed.fields)
+                    for (const LiveValue& l : field.live)
+                        held.insert(oracle_.which({row.id, number}, l));
+                for (const PendingChange& change : load_pending(db, row))
+                    for (const Write& write : change.writes)
+                        for (const Added& add : write.adds)
+                            held.insert(oracle_.find(add.capture, {row.id, write.field},
+                                                     content_hash(add.key, add.value)));
+            }
+        }
+    }
+    u.disk->spare(false);
+    held.erase(-1);
+    return held;
+}
+
+void Simulation::note_offered(const Unit& u) {
+    if (const auto node = could_offer_.extract(u.event))
+        offered_.insert(node.mapped().begin(), node.mapped().end());
 }
 
 /// Notes that keep an offered record for a person.
@@ -108,6 +146,7 @@ void Simulation::hold(Unit& u, Held held) {
     }
     static_cast<Held&>(u) = std::move(held);
     forgetful_ = true;
+    could_offer_.erase(u.event);
 }
 
 void Simulation::put_back(const Event& event) {

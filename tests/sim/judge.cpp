@@ -348,14 +348,14 @@ void Simulation::judge_lost() {
             }
     });
     if (!kept.empty()) strike("offer kept back for a person");
-    // What a device has dropped since, it offers to no restored centre.
-    if (restores_ > 0 && forgetful_) return;
     kept.erase(-1);
+    std::set<int> excused, offered = offered_;
     for (std::size_t n = 0; n < oracle_.size(); ++n) {
         const int number = static_cast<int>(n);
         if (!oracle_.knows(number)) continue;
         const Capture& capture = oracle_.at(number);
-        bool held = capture.arrived || capture.gone || capture.excused || is_erased(capture.site);
+        if (capture.excused) excused.insert(number);
+        bool held = capture.arrived || capture.gone || is_erased(capture.site);
         for (auto& [event, u] : units_) {
             held = held || u->unsent.contains(number);
             for (auto& [rep, user] : u->logged_out) held = held || user.unsent.contains(number);
@@ -363,10 +363,18 @@ void Simulation::judge_lost() {
         if (held) kept.insert(number);
     }
     kept = oracle_.with_seen(kept);
-    for (std::size_t n = 0; n < oracle_.size(); ++n)
-        expect(!oracle_.knows(static_cast<int>(n)) || kept.contains(static_cast<int>(n)),
+    kept.merge(excused);
+    for (auto& [event, numbers] : could_offer_)
+        if (const Unit& u = *units_.at(event); !u.declined && standing(u) != Standing::revoked)
+            offered.insert(numbers.begin(), numbers.end());
+    for (int number = 0; static_cast<std::size_t>(number) < oracle_.size(); ++number) {
+        // What everybody who had it dropped before they could offer it is lost with the centre.
+        const bool dropped =
+            forgetful_ && taken_back_.contains(number) && !offered.contains(number);
+        expect(!oracle_.knows(number) || kept.contains(number) || dropped,
                "no confirmed work is lost",
-               "~w" + std::to_string(n) + "~ was confirmed and is nowhere any more");
+               "~w" + std::to_string(number) + "~ was confirmed and is nowhere any more");
+    }
 }
 
 /// What is left on a device waits for a person, or for something that does.

@@ -1286,6 +1286,7 @@ void Simulation::run_sync(Unit& u, const Event& event) {
     if (result) u.declined = result->end == SyncEnd::needs_recovery;
     note_writer(u);
     if (result) judge_result(u, *result);
+    if (result && result->end == SyncEnd::complete) note_offered(u);
     judge_unsent(u);
     judge_whole(u);
     if (result && result->end == SyncEnd::complete && u.answered_at == centre_version_)
@@ -1464,6 +1465,8 @@ void Simulation::settle() {
         });
         round.arguments["engine"] = rounds;
         for (auto& [number, u] : units_) {
+            // Who logs out offers nothing any more.
+            if (could_offer_.contains(number) && !u->logged_out.empty()) sync_at_rest(*u, round);
             // Whoever comes back to a file downloads all of theirs; that is no news.
             for (const std::string& rep : others_of(*u)) {
                 become(*u, rep);
@@ -1518,6 +1521,7 @@ bool Simulation::sync_at_rest(Unit& u, const Event& round) {
            "a sync without faults ended with " + std::string(name_of(result.end)) + ": " +
                result.sentence);
     judge_result(u, result);
+    if (result.end == SyncEnd::complete) note_offered(u);
     return result.applied + result.refused + result.decided > 0 ||
            (result.received > 0 && u.logged_out.empty());
 }

@@ -241,6 +241,10 @@ private:
     void note_offers(const server::Device& device, const protocol::Request& request,
                      const std::set<std::uint64_t>& kept_back_before);
     void note_overtaken(std::uint64_t writer);
+    /// What the file could offer a restored centre: all it holds confirmed, and what is on its way.
+    std::set<int> offerable(Unit& unit);
+    /// A sync that came to its end has offered all of it.
+    void note_offered(const Unit& unit);
     void note_arrivals(std::uint64_t writer, const std::vector<std::string>& bundles);
     void judge_record(server::Transaction& tx, std::int64_t tenant, const RecordId& id);
     void judge_sent(server::Transaction& tx, const server::Device& device,
@@ -302,8 +306,13 @@ private:
     std::set<RecordId> erased_;  // customers
     std::map<RecordId, RecordId> customer_of_;
     int restores_ = 0, copies_ = 0;  // of the centre; of device files
-    std::set<int> shared_;    // captures that two files were to send, each under its own clock
-    bool forgetful_ = false;  // a device dropped what it had received: it can offer it to nobody
+    std::set<int> shared_;      // captures that two files were to send, each under its own clock
+    bool forgetful_ = false;    // a device dropped what it had received: it can offer it to nobody
+    std::set<int> taken_back_;  // what the centre had, and lost when it was restored
+    // What the files held at the last restore: of those that live on and have not offered it yet,
+    // and of those that have.
+    std::map<std::uint32_t, std::set<int>> could_offer_;
+    std::set<int> offered_;
     std::set<std::uint32_t> not_back_;  // devices that have not synced since the last restore
 };
 

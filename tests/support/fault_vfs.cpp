@@ -62,7 +62,7 @@ struct Disk::State {
     int open = 0;
 
     std::uint64_t changes = 0, points[2] = {}, failed = 0;
-    bool crashed = false, ignores_syncs = false, may_crash = true;
+    bool crashed = false, ignores_syncs = false, may_crash = true, spares = false;
     std::uint64_t crash_at = 0;
     Damage damage = Damage::kept;
     std::uint64_t seed = 0;
@@ -74,6 +74,7 @@ struct Disk::State {
     // The fault that strikes now, if one does.
     std::optional<Fault> struck(bool can_be_full) {
         std::optional<Fault> result;
+        if (spares) return result;
         for (const Fault fault : {Fault::io, Fault::full}) {
             if (fault == Fault::full && !can_be_full) continue;
             const auto i = static_cast<std::size_t>(fault);
@@ -539,6 +540,10 @@ std::uint64_t Disk::failed() const {
 void Disk::heal() {
     const std::lock_guard lock(state_->mutex);
     state_->crash_at = state_->fail_at[0] = state_->fail_at[1] = 0;
+}
+void Disk::spare(bool on) {
+    const std::lock_guard lock(state_->mutex);
+    state_->spares = on;
 }
 void Disk::ignore_syncs(bool on) {
     const std::lock_guard lock(state_->mutex);

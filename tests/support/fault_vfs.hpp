@@ -63,6 +63,9 @@ public:
     std::uint64_t failed() const;
     /// No crash and no fault is planned any more.
     void heal();
+    /// While it is on, operations are not counted and do not fail: for who looks at the files and
+    /// is no part of what is tested.
+    void spare(bool on);
     /// From now on a sync says it was done and does nothing: to see that a test notices.
     void ignore_syncs(bool on);
 
