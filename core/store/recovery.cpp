@@ -73,14 +73,17 @@ std::vector<OwnEntry> own_entries(sqlite::Database& db) {
     return entries;
 }
 
-void list_touched(sqlite::Database& db, std::int64_t since) {
+enum class Offer { held, nothing };
+
+// `nothing` only asks for their present state.
+void list_touched(sqlite::Database& db, std::int64_t since, Offer offer = Offer::held) {
     std::vector<RecordId> records;
     auto select = db.prepare("SELECT DISTINCT record FROM touched WHERE entry > ? AND record <> ?");
     select.bind(1, since).bind(2, kEverything);
     while (select.step()) records.push_back(select.id(0));
     select.reset();
     for (const RecordId& id : records) {
-        const Kind* kind = kind_holding(db, id);
+        const Kind* kind = offer == Offer::held ? kind_holding(db, id) : nullptr;
         db.prepare("INSERT OR IGNORE INTO offer(record, kind, state) VALUES(?,?,0)")
             .bind(1, id)
             .bind(2, kind ? int{kind->number} : 0)
@@ -223,6 +226,9 @@ void begin_recovery(Store::Core& core, Store::Core::Writing& writing, const Iden
             list_touched(db, recovery.common);
         else
             list_everything(db);
+    } else if (recovery.common != 0) {
+        // What lay staged may have come with a recovery before, and not because it had changed.
+        list_touched(db, recovery.common, Offer::nothing);
     }
     if (server_restored) {
         send_reviews_again(writing, identity.writer, common == own.end() ? 0 : common->receipt);
