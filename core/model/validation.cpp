@@ -727,6 +727,17 @@ bool is_erased(const Record& record) {
 
 }  // namespace
 
+bool is_utf8(std::string_view text) {
+    utf8proc_int32_t c = 0;
+    for (std::size_t i = 0; i < text.size();) {
+        const auto size =
+            static_cast<unsigned char>(text[i]) < 0x80 ? 1 : code_point_at(text, i, c);
+        if (size <= 0) return false;
+        i += static_cast<std::size_t>(size);
+    }
+    return true;
+}
+
 std::optional<std::string> normalised(std::string_view text, bool single_line) {
     if (unsound(text, single_line)) return std::nullopt;
     return cleaned(text, single_line);

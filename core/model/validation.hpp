@@ -65,6 +65,8 @@ constexpr char kUnknownReference[] = "unknown_reference"; ///< `@...` names no k
 // clang-format on
 }  // namespace refusal_code
 
+bool is_utf8(std::string_view text);
+
 /// UTF-8 in NFC without control characters and outer blanks; line breaks (as `\n`) and tabs stay
 /// unless `single_line`. Nullopt if it is not UTF-8, holds a control character, or piles more than
 /// 30 combining marks on one letter.

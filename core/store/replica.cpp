@@ -124,6 +124,8 @@ public:
                 loaded->pending = load_pending(db_, loaded->row);
                 change = change_of(*loaded, row);
             }
+            if (!change)
+                throw Error(ErrorCode::internal, "a change of a bundle is none of its record");
             bundle.changes.push_back(*std::move(change));
         }
         return encode_bundle(bundle);

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model/json.hpp"
+#include "model/validation.hpp"
 #include "rapport/error.hpp"
 #include "store/schema.hpp"
 
@@ -241,6 +242,17 @@ std::string version_of(const Row& row) {
     });
 }
 
+// What a disk has made of a text is not to be shown, or saved as something else.
+bool is_sound(const TypeInfo& type, const Value& value) {
+    if (const std::string* text = value.text())
+        return type.shape == Shape::reference || is_utf8(*text);
+    const Parts* parts = value.parts();
+    if (!parts || type.shape != Shape::group) return true;
+    for (std::size_t i = 0; i < std::min(parts->size(), type.parts.size()); ++i)
+        if (!is_sound(type.parts[i].type, (*parts)[i])) return false;
+    return true;
+}
+
 void read_version(std::string_view version, Row& row) {
     try {
         decode_fields(version, false, row.confirmed);
@@ -258,7 +270,12 @@ void read_version(std::string_view version, Row& row) {
             continue;
         }
         for (LiveValue& live : field_state.live) {
-            if (!live.elided) continue;
+            if (!live.elided) {
+                if (!is_sound(field->type, live.value) ||
+                    (field->policy == Policy::per_key && !is_utf8(live.key)))
+                    damaged(*row.kind, "a version whose " + field->name + " is not UTF-8");
+                continue;
+            }
             const auto shown = row.shown.find(number);
             if (shown == row.shown.end() || shown->second.size() != 1)
                 damaged(*row.kind, "no value where its version expects one: " + field->name);

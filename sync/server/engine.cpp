@@ -548,8 +548,16 @@ std::vector<Engine::Answer> Engine::sync(const std::vector<Call>& calls) {
     // A savepoint costs a copy of each page that is written in it: a call alone needs none, because
     // what it leaves when it fails is not committed.
     const bool alone = calls.size() == 1;
+    bool orders_undone = false;
     for (const Call& call : calls) {
         Answer& a = answers.emplace_back();
+        const std::size_t orders = erasures_ ? erasures_->lines().size() : 0;
+        const auto failed = [&](std::string code, const char* sentence) {
+            a = {};
+            a.error_code = std::move(code);
+            a.error_sentence = sentence;
+            orders_undone |= erasures_ && erasures_->lines().size() > orders;
+        };
         const auto handle = [&] {
             a.archive = answer(round, call, a);
             return true;
@@ -558,17 +566,15 @@ std::vector<Engine::Answer> Engine::sync(const std::vector<Call>& calls) {
             alone ? handle() : tx->savepoint(handle);
         } catch (const Error& e) {
             if (is_of_the_storage(e.code())) throw;
-            a = {};
-            a.error_code = code_for_peer(e.code());
-            a.error_sentence = e.what();
+            failed(code_for_peer(e.code()), e.what());
         } catch (const std::exception& e) {
-            a = {};
-            a.error_code = code_for_peer(ErrorCode::internal);
-            a.error_sentence = e.what();
+            failed(code_for_peer(ErrorCode::internal), e.what());
         }
         if (alone && !a.error_code.empty()) return answers;
     }
     commit(round);
+    // What a device handed back stays in the file of the orders, but not what a call did with it.
+    if (orders_undone) erasures_done_ = 0;
     return answers;
 }
 

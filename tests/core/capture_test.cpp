@@ -8,8 +8,10 @@
 #include "rapport/store.hpp"
 #include "store/core.hpp"
 #include "store/replica.hpp"
+#include "support/records.hpp"
 
 using namespace rapport;
+using test::a_complaint;
 
 namespace {
 
@@ -47,15 +49,6 @@ struct Pocket {
         return bundles;
     }
 };
-
-Complaint a_complaint(const Id<Customer>& customer) {
-    Complaint c;
-    c.customer_id = customer;
-    c.product_text = "Becher 500 g";
-    c.verbatim = "Deckel undicht";
-    c.severity = Severity::major;
-    return c;
-}
 
 const Write* write_of(const Bundle& bundle, const RecordId& id, std::string_view field) {
     for (const Change& change : bundle.changes)

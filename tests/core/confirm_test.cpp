@@ -11,9 +11,11 @@
 #include "store/core.hpp"
 #include "store/replica.hpp"
 #include "store/schema.hpp"
+#include "support/records.hpp"
 #include "support/temp_dir.hpp"
 
 using namespace rapport;
+using test::a_complaint;
 
 namespace {
 
@@ -155,15 +157,6 @@ Customer dairy() {
     c.remarks = "Rampe 2, nur vormittags";
     c.external_ids = {ExternalId{"erp", "4711"}};
     c.tags = {"Bio", "Export"};
-    return c;
-}
-
-Complaint a_complaint(const Id<Customer>& customer) {
-    Complaint c;
-    c.customer_id = customer;
-    c.product_text = "Becher 500 g";
-    c.verbatim = "Deckel undicht";
-    c.severity = Severity::major;
     return c;
 }
 

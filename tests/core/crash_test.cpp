@@ -14,6 +14,7 @@
 #include "rapport/store.hpp"
 #include "server/engine.hpp"
 #include "support/crash_points.hpp"
+#include "support/records.hpp"
 
 using namespace rapport;
 using namespace rapport::test;
@@ -163,14 +164,6 @@ Visit a_visit(const Id<Customer>& customer, const std::string& summary = "Linie 
     v.type = VisitType::visit;
     v.summary = summary;
     return v;
-}
-Complaint a_complaint(const Id<Customer>& customer) {
-    Complaint c;
-    c.customer_id = customer;
-    c.product_text = "Becher 500 g";
-    c.verbatim = "Deckel undicht";
-    c.severity = Severity::major;
-    return c;
 }
 ProductWish a_wish(const Id<Customer>& customer) {
     ProductWish w;

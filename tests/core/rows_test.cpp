@@ -331,6 +331,19 @@ TEST_CASE("a damaged version is named as damage") {
     }
 }
 
+TEST_CASE("a text in a version that a disk has broken is damage, not another text") {
+    File file;
+    Customer dairy;
+    dairy.tags = {"Bio", "Export"};
+    Row row = confirmed(dairy, 1);
+    save_row(file.db, row);
+    file.db.execute(
+        "UPDATE customer SET version=CAST(replace(CAST(version AS TEXT), 'Export', 'Exp' || "
+        "CAST(x'a291' AS TEXT) || 't') AS BLOB)");
+    REQUIRE(file.db.changes() == 1);
+    CHECK_THROWS_WITH_AS(load_row(file.db, row.id), doctest::Contains("not UTF-8"), Error);
+}
+
 TEST_CASE("dynamic statements do not fill the memory") {
     File file;
     for (int i = 0; i < 1000; ++i) {

@@ -19,8 +19,7 @@ while [ $# -gt 0 ]; do
         *) names+=("$1"); shift ;;
     esac
 done
-# `stored` runs by name only: a damaged text in a row is saved and read back otherwise, which is open.
-[ ${#names[@]} -gt 0 ] || names=(unpack columns request reply bundle record import search ask token http)
+[ ${#names[@]} -gt 0 ] || names=(unpack columns request reply bundle record import search ask token http stored)
 
 clang=$(command -v clang++-14 || command -v clang++) || { echo "clang++ is not installed" >&2; exit 2; }
 clangc=$(command -v clang-14 || command -v clang)
