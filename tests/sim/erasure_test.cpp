@@ -342,8 +342,19 @@ TEST_CASE("a centre that lost an order gets it back from a device before it serv
 
     office.world.restart_server();  // it still knows that something is missing
     CHECK(office.world.engine().erasures()->lacking());
-    const auto handed =
-        office.world.engine().sync({office.phone.writer, office.phone.session->next_request()});
+    const std::string hands = office.phone.session->next_request();
+    SUBCASE("and serves the device") {}
+    SUBCASE("and has to undo what the device asks for beside another's request") {
+        auto broken = decode<protocol::Request>(hands);
+        broken.kind = protocol::kRecover;
+        broken.cursor = "none";
+        const auto answers = office.world.engine().sync(
+            {{office.phone.writer, encode(broken)},
+             {office.tablet.writer, office.tablet.session->next_request()}});
+        REQUIRE(answers[0].error_code == "protocol_violated");
+        CHECK(holds(file, kFamily));
+    }
+    const auto handed = office.world.engine().sync({office.phone.writer, hands});
     REQUIRE(handed.error_code.empty());
     CHECK_FALSE(office.world.engine().erasures()->lacking());
     REQUIRE(office.world.engine().scrub());
