@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 #include <tuple>
 
 #include "model/hash.hpp"
@@ -75,7 +76,7 @@ bool newer(const LiveValue& a, const LiveValue& b) {
     return std::tie(a.stamp, a.dot) > std::tie(b.stamp, b.dot);
 }
 
-const LiveValue* shown_value(const Field& field, const std::vector<LiveValue>& live) {
+const LiveValue* shown_value(const Field& field, std::span<const LiveValue> live) {
     const LiveValue* best = nullptr;
     for (const LiveValue& l : live) {
         if (!best) {
@@ -136,7 +137,7 @@ bool merge(FieldState& state, const Write& write, Dot dot, bool keyed,
         return false;
     }
 
-    const std::vector<LiveValue> before_write = keyed ? state.live : std::vector<LiveValue>{};
+    const Few<LiveValue> before_write = keyed ? state.live : Few<LiveValue>{};
     bool changed = leave(state, left, [&](const LiveValue& l) {
         if (l.capture.is_none() || write.folded.empty()) return false;
         const KnownCapture c{l.capture, content_hash(l.key, l.value)};
@@ -210,7 +211,7 @@ Content show(const Field& field, const FieldState& state) {
             if (const LiveValue* v = shown_value(field, live); !v->value.is_null())
                 content.push_back({key, v->value});
     } else if (field.policy == Policy::keep_both) {
-        std::vector<LiveValue> texts = state.live;
+        Few<LiveValue> texts = state.live;
         std::sort(texts.begin(), texts.end(),
                   [](const auto& a, const auto& b) { return newer(b, a); });
         for (const LiveValue& l : texts) {
@@ -227,7 +228,7 @@ Content show(const Field& field, const FieldState& state) {
 
 std::vector<Overwritten> shown_dots(const Field& field, const FieldState& state) {
     std::vector<Overwritten> dots;
-    const auto shows = [&](const LiveValue& l, const std::vector<LiveValue>& among) {
+    const auto shows = [&](const LiveValue& l, std::span<const LiveValue> among) {
         if (field.policy == Policy::keep_both || field.policy == Policy::add_wins) return true;
         const LiveValue* v = shown_value(field, among);
         return v && v->value == l.value;

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "model/few.hpp"
 #include "rapport/kind.hpp"
 #include "rapport/value.hpp"
 
@@ -61,9 +62,8 @@ struct KnownCapture {
 
 /// All the merge keeps of one field.
 struct FieldState {
-    std::vector<LiveValue> live;  ///< ordered by (dot, key)
-    std::vector<Dot>
-        counters;  ///< per writer the highest counter merged into this field; ordered by writer
+    Few<LiveValue> live;  ///< ordered by (dot, key)
+    Few<Dot> counters;    ///< per writer the highest counter merged into this field, by writer
     std::vector<KnownCapture> known;  ///< server only: captures that are no longer live
 
     std::uint64_t merged_up_to(std::uint64_t writer) const;
@@ -96,7 +96,7 @@ struct Added {
 /// One bundle's change of one field.
 struct Write {
     std::uint16_t field = 0;
-    std::vector<Added> adds;
+    Few<Added> adds;
     std::vector<Overwritten> over;
     std::vector<OverwrittenCapture> over_own;
     std::vector<KnownCapture> folded;  ///< captures this write coalesced, whose own values are gone

@@ -45,12 +45,12 @@ Defaults most_common(const RecordState& state) {
     return best;
 }
 
-std::vector<Dot> implied_counters(const FieldState& field) {
+Few<Dot> implied_counters(const FieldState& field) {
     if (field.live.size() == 1) return {field.live[0].dot};
     std::map<std::uint64_t, std::uint64_t> highest;
     for (const LiveValue& l : field.live)
         highest[l.dot.writer] = std::max(highest[l.dot.writer], l.dot.counter);
-    std::vector<Dot> dots;
+    Few<Dot> dots;
     for (const auto& [writer, counter] : highest) dots.push_back({writer, counter});
     return dots;
 }
@@ -179,7 +179,7 @@ std::string encode_fields(const RecordState& state, bool captures, const Elide& 
         w.varint(step << 2);
         w.varint(field.live.size());
         for (const LiveValue& l : field.live) write_live(w, l, d, captures, elided(l));
-        const std::vector<Dot> implied = implied_counters(field);
+        const Few<Dot> implied = implied_counters(field);
         std::vector<Dot> extra;
         for (const Dot& dot : field.counters)
             if (std::find(implied.begin(), implied.end(), dot) == implied.end())

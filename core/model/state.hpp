@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <string>
 #include <string_view>
 
@@ -19,7 +18,7 @@ struct RecordState {
     RecordId id;
     std::string scope;
     std::uint64_t move = 0;  ///< raised with each change of scope
-    std::map<std::uint16_t, FieldState> fields;
+    FieldMap<FieldState> fields;
 
     bool operator==(const RecordState&) const = default;
 };

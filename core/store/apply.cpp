@@ -351,7 +351,7 @@ private:
         // a later write of this device, which has been merged.
         if (!fill_elided(incoming, loaded->row.confirmed)) return save_without_news(*loaded);
         if (RAPPORT_PLANTED("drop_unknown_fields"))
-            std::erase_if(incoming.fields, [&](const auto& f) { return !kind->field(f.first); });
+            incoming.fields.erase_if([&](const auto& f) { return !kind->field(f.first); });
         const Stamp newest = newest_stamp(incoming);
         loaded->row.confirmed = std::move(incoming);
         if (RAPPORT_PLANTED("pull_advances_the_overwritten"))
@@ -430,7 +430,7 @@ private:
             const Field* field = kind.field(write.field);
             const auto at = incoming.fields.find(write.field);
             if (!field || at == incoming.fields.end()) return std::nullopt;
-            const std::vector<LiveValue>& live = at->second.live;
+            const Few<LiveValue>& live = at->second.live;
             const bool in_row =
                 std::binary_search(change.in_row.begin(), change.in_row.end(), write.field);
             if (live.size() != write.adds.size() || field->is_keyed() == in_row ||

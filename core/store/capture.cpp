@@ -351,10 +351,10 @@ private:
             if (!theirs) continue;
             Write& own = target.write_for(field);
             const bool keyed = w.edit.kind->field(field)->is_keyed();
-            for (const Added& add : keyed ? std::vector<Added>{} : own.adds)
+            for (const Added& add : keyed ? Few<Added>{} : own.adds)
                 own.folded.push_back({add.capture, content_hash(add.key, add.value)});
             if (!keyed) own.adds.clear();
-            std::erase_if(own.adds, [&](const Added& add) {
+            own.adds.erase_if([&](const Added& add) {
                 const bool gone =
                     std::any_of(theirs->over_own.begin(), theirs->over_own.end(),
                                 [&](const OverwrittenCapture& o) {
@@ -363,7 +363,7 @@ private:
                 if (gone) own.folded.push_back({add.capture, content_hash(add.key, add.value)});
                 return gone;
             });
-            own.adds.insert(own.adds.end(), theirs->adds.begin(), theirs->adds.end());
+            for (const Added& add : theirs->adds) own.adds.push_back(add);
             own.over.insert(own.over.end(), theirs->over.begin(), theirs->over.end());
             own.folded.insert(own.folded.end(), theirs->folded.begin(), theirs->folded.end());
             std::erase_if(later.writes, [&](const Write& write) { return write.field == field; });
@@ -489,7 +489,7 @@ private:
 
     static void take_away(const Working& w, const PendingChange& change, Write& own,
                           const std::string& key) {
-        std::erase_if(own.adds, [&](const Added& add) {
+        own.adds.erase_if([&](const Added& add) {
             if (add.key != key) return false;
             own.folded.push_back({add.capture, content_hash(add.key, add.value)});
             return true;

@@ -51,7 +51,7 @@ bool has_changes(sqlite::Database& db, const RecordId& id) {
 }
 
 Loaded without_row(sqlite::Database& db, const Kind& kind, const RecordId& id,
-                   const std::map<std::uint16_t, Content>& shows) {
+                   const FieldMap<Content>& shows) {
     Loaded loaded;
     Row& row = loaded.row;
     row.kind = &kind;

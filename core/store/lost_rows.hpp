@@ -13,7 +13,7 @@ bool has_changes(sqlite::Database& db, const RecordId& id);
 /// A record without a row, and the work on it. Values that only its row held are those that were
 /// sent, where that is known, else what `shows` has.
 Loaded without_row(sqlite::Database& db, const Kind& kind, const RecordId& id,
-                   const std::map<std::uint16_t, Content>& shows = {});
+                   const FieldMap<Content>& shows = {});
 
 /// The same; nullopt if nothing on the record waits.
 std::optional<Loaded> without_row(sqlite::Database& db, const RecordId& id);

@@ -188,7 +188,7 @@ FieldState overlay(const Row& row, const std::vector<PendingChange>& pending, st
     for (const PendingChange& change : pending) {
         const Write* write = change.bundle == without ? nullptr : change.write_of(field);
         if (!write) continue;
-        std::erase_if(state.live, [&](const LiveValue& l) {
+        state.live.erase_if([&](const LiveValue& l) {
             for (const Overwritten& o : write->over)
                 if (o.dot == l.dot && (!keyed || o.key == l.key)) return true;
             for (const OverwrittenCapture& o : write->over_own)

@@ -201,8 +201,7 @@ std::string siblings_of(const Row& row) {
     return all.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-void read_siblings(std::string_view json, const Kind& kind,
-                   std::map<std::uint16_t, Content>& shown) {
+void read_siblings(std::string_view json, const Kind& kind, FieldMap<Content>& shown) {
     const auto all = nlohmann::json::parse(json, nullptr, false);
     if (!all.is_object()) damaged(kind, "unreadable siblings");
     for (const auto& [number, texts] : all.items()) {
@@ -219,8 +218,8 @@ void read_siblings(std::string_view json, const Kind& kind,
     }
 }
 
-std::map<std::uint16_t, Content> shown_at(const sqlite::Statement& statement, const Kind& kind) {
-    std::map<std::uint16_t, Content> shown;
+FieldMap<Content> shown_at(const sqlite::Statement& statement, const Kind& kind) {
+    FieldMap<Content> shown;
     for (const Layout::Place& place : layout_of(kind).places)
         if (Content content = content_at(statement, place.first, *place.field, kind);
             !content.empty())

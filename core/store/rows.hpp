@@ -26,11 +26,10 @@ struct Row {
     std::int64_t status = 0;
     bool confirmed_once = false;  ///< the server knows it; else `confirmed` has no fields
     RecordState confirmed;        ///< with scope and move; a new record has only these
-    std::map<std::uint16_t, Content>
-        shown;  ///< confirmed with pending work over it: what the columns hold
+    FieldMap<Content> shown;      ///< confirmed with pending work over it: what the columns hold
     /// The same as it was read, so that saving writes, and reindexes, only what differs; none after
     /// a save.
-    std::optional<std::map<std::uint16_t, Content>> read;
+    std::optional<FieldMap<Content>> read;
 
     Record record() const;  ///< what callers of find and query see
 };

@@ -181,7 +181,7 @@ bool Changeset::join(StoredRecord& record, const Field& field, const FieldState&
     FieldState& present = record.state.fields[field.number];
     const FieldState before = present;
     std::vector<LiveValue> aside;
-    std::erase_if(present.live, [&](const LiveValue& l) {
+    present.live.erase_if([&](const LiveValue& l) {
         if (!hidden(l)) return false;
         aside.push_back(l);
         return true;

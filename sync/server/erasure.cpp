@@ -457,7 +457,7 @@ bool strip(Transaction& tx, const Erasures& erasures, const std::string& tenant,
     if (!reached(witnessed, subjects, find)) return false;
     if (erasures.released(tenant, witnessed.id) && !subjects.contains(witnessed.id)) return false;
     const Kind* kind = kind_numbered(witnessed.kind);
-    std::erase_if(witnessed.fields, [&](const auto& entry) {
+    witnessed.fields.erase_if([&](const auto& entry) {
         const Field* field = kind ? kind->field(entry.first) : nullptr;
         return !field || erasable(*field);
     });

@@ -38,7 +38,7 @@ void drop_hidden_requests(Round& round, const Device& device, const Kind& kind,
     const auto requested = request.fields.find(kind.field("fields")->number);
     if (requested == request.fields.end()) return;
     const Kind* subject = kind_of_subject(round, device, kind, request);
-    std::erase_if(requested->second.live, [&](const LiveValue& l) {
+    requested->second.live.erase_if([&](const LiveValue& l) {
         const Field* field = subject ? subject->field(l.key) : nullptr;
         return !field || !field->visible_to(device.role);
     });
@@ -54,7 +54,7 @@ std::optional<RecordState> project(Round& round, const Device& device, RecordSta
     const Kind* kind = kind_numbered(visible.kind);
     if (!kind || !may_see(device, *kind)) return std::nullopt;
     const Disclosure disclosed = disclosure_of(*kind, visible);
-    std::erase_if(visible.fields, [&](const auto& entry) {
+    visible.fields.erase_if([&](const auto& entry) {
         const Field* field = kind->field(entry.first);
         return !field || (!field->visible_to(device.role, disclosed) &&
                           !RAPPORT_PLANTED("forget_the_audience"));

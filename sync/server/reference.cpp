@@ -145,7 +145,7 @@ private:
                 check_unchanged(whole, *incoming.kind->field(number), refusals);
             whole.fields[number] = content;
         }
-        whole.fields.try_emplace(common_field::created_at, Content{{"", round_.now.packed()}});
+        whole.fields.emplace(common_field::created_at, Content{{"", round_.now.packed()}});
         check_record(whole, refusals);
         for (const ExternalName& name : external_names(whole.shown("external_ids")))
             if (changes_.other_holder(*incoming.kind, incoming.id, name))
@@ -165,9 +165,9 @@ private:
         if (is_new) {
             record = &changes_.create(*incoming.kind, incoming.id);
             record->state.scope = own_scope(incoming, kServerName);
-            whole.fields.try_emplace(common_field::created_by, Content{{"", Value(kServerName)}});
-            whole.fields.try_emplace(common_field::schema_version,
-                                     Content{{"", Value(kSchemaVersion)}});
+            whole.fields.emplace(common_field::created_by, Content{{"", Value(kServerName)}});
+            whole.fields.emplace(common_field::schema_version,
+                                 Content{{"", Value(kSchemaVersion)}});
         }
         for (const auto& [number, content] : is_new ? whole.fields : incoming.fields)
             changes_.write(*record, *incoming.kind->field(number), content, stamp);

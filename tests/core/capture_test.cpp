@@ -148,7 +148,7 @@ TEST_CASE("edits of one record join its unsent bundle") {
     REQUIRE(bundles.size() == 1);
     const Write* write = write_of(bundles[0], customer, "legal_name");
     REQUIRE(write);
-    CHECK(write->adds.at(0).value == Value("Nord AG"));
+    CHECK(write->adds[0].value == Value("Nord AG"));
     CHECK(write->folded.size() == 1);
 }
 
@@ -186,8 +186,8 @@ TEST_CASE(
     CHECK(phone.store.read(customer)->name == "neu");
     const auto bundles = phone.frozen();
     REQUIRE(bundles.size() == 3);
-    CHECK(write_of(bundles[0], customer, "name")->adds.at(0).value == Value("alt"));
-    CHECK(write_of(bundles[1], customer, "name")->adds.at(0).value == Value("neu"));
+    CHECK(write_of(bundles[0], customer, "name")->adds[0].value == Value("alt"));
+    CHECK(write_of(bundles[1], customer, "name")->adds[0].value == Value("neu"));
     CHECK(bundles[1].needs == std::vector<std::uint64_t>{1});
     CHECK(bundles[2].needs == std::vector<std::uint64_t>{1});
 }
@@ -315,7 +315,7 @@ TEST_CASE(
     CHECK(bundles[0].counter == 4);
     const Write* repaired = write_of(bundles[0], customer, "name");
     REQUIRE(repaired);
-    CHECK(repaired->adds.at(0).value == Value("Single"));
+    CHECK(repaired->adds[0].value == Value("Single"));
     CHECK(repaired->former == std::vector<Dot>{{77, 1}});
     CHECK(phone.store.read(customer)->name == "Single");
 }

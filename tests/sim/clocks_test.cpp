@@ -242,7 +242,7 @@ TEST_CASE("what was captured later has a later stamp, however far two servers' c
     Pair world;
     const std::uint16_t name = kind_of<Customer>().field("name")->number;
     const auto stamp = [&] {
-        return world.server_state(world.customer).fields.at(name).live.at(0).stamp;
+        return world.server_state(world.customer).fields.at(name).live[0].stamp;
     };
     const auto take = [&](const std::string& request, std::int64_t server_clock_ms) {
         const auto answer = world.engine().sync({world.phone.writer, request});

@@ -256,7 +256,7 @@ void Simulation::judge_copy(Unit& u) {
                 const Kind* kind = kind_numbered(stored.state.kind);
                 if (!kind->seen_by.empty() && !kind->seen_by.contains(device->role)) continue;
                 in_scope.insert(stored.state.id);
-                std::erase_if(stored.state.fields, [&](const auto& entry) {
+                stored.state.fields.erase_if([&](const auto& entry) {
                     const Field* field = kind->field(entry.first);
                     return field && !field->visible_to(device->role);
                 });

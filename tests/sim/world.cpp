@@ -268,7 +268,7 @@ std::vector<std::string> World::differences() {
                 if (!kind->seen_by.empty() && !kind->seen_by.contains(row->role)) continue;
                 in_scope.insert(stored.state.id);
                 RecordState expected = stored.state;
-                std::erase_if(expected.fields, [&](const auto& entry) {
+                expected.fields.erase_if([&](const auto& entry) {
                     const Field* field = kind->field(entry.first);
                     return field && !field->visible_to(row->role);
                 });

@@ -258,7 +258,7 @@ Content seen_by_edit(Device& device, const RecordId& id, const Field& field) {
     const auto loaded = load(reading.db, id);
     for (auto change = loaded->pending.rbegin(); change != loaded->pending.rend(); ++change)
         if (const Write* write = change->write_of(field.number))
-            return {{"", write->adds.at(0).value}};
+            return {{"", write->adds[0].value}};
     return device.store->find(id)->shown(field.name);
 }
 

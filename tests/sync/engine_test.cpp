@@ -1103,16 +1103,16 @@ TEST_CASE_FIXTURE(Centre, "of a value the request carried only the bytes are lef
     for (const std::string& bytes : r.records)
         for (const auto& [number, field] : decode_record(bytes).fields)
             for (const LiveValue& l : field.live) CHECK(l.value.is_null() == (l.dot.writer == 10));
-    const LiveValue& own = phone.field(kComplaint, "verbatim").live.at(0);
+    const LiveValue& own = phone.field(kComplaint, "verbatim").live[0];
     CHECK(own.elided);
     CHECK(own.dot == Dot{10, 1});
     CHECK(own.stamp != 0);
-    CHECK_FALSE(phone.field(kComplaint, "state").live.at(0).elided);
+    CHECK_FALSE(phone.field(kComplaint, "state").live[0].elided);
     CHECK(phone.last_bytes.find("undicht") == std::string::npos);
 
     tablet.sync({tablet.bundle(
         {tablet.change("complaint", kComplaint, false, {{"description", "am Rand"}})})});
-    CHECK(tablet.field(kComplaint, "description").live.at(0).elided);
+    CHECK(tablet.field(kComplaint, "description").live[0].elided);
     CHECK(tablet.text(kComplaint, "verbatim") == "undicht");
     phone.sync();  // carries nothing, so everything comes
     CHECK(phone.text(kComplaint, "verbatim") == "undicht");
@@ -1176,7 +1176,7 @@ TEST_CASE_FIXTURE(Centre, "two tenants with the same names see nothing of each o
     CHECK(umbrella.text(kComplaint, "number") == "C-2026-00001");
     CHECK(storage->begin_read()->feed_head("umbrella") == 1);
     acme.sync();
-    CHECK(acme.field(kCustomer, "name").live.at(0).dot == Dot{10, 1});
+    CHECK(acme.field(kCustomer, "name").live[0].dot == Dot{10, 1});
 }
 
 TEST_CASE(
@@ -1300,8 +1300,8 @@ TEST_CASE_FIXTURE(Centre, "a second import updates the first and writes again on
     const auto number = [&](const char* name) {
         return kind_named("product")->field(name)->number;
     };
-    CHECK(state.fields.at(number("name")).live.at(0).stamp >
-          state.fields.at(number("code")).live.at(0).stamp);
+    CHECK(state.fields.at(number("name")).live[0].stamp >
+          state.fields.at(number("code")).live[0].stamp);
     CHECK(storage->begin_read()->count("acme", kind_named("product")->number) == 1);
     CHECK(show(stored(first[1].id).state).shown("label") == Content{{"de", Value("Läuft aus")}});
     CHECK(stored(first[0].id).event == "changed");

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <map>
 #include <string>
 
+#include "rapport/field_map.hpp"
 #include "rapport/kind.hpp"
 
 namespace rapport {
@@ -18,7 +18,7 @@ struct Record {
     const Kind* kind = nullptr;
     RecordId id;
     std::string scope;  ///< for example `territory/DE-50`; empty until known
-    std::map<std::uint16_t, Content> fields;
+    FieldMap<Content> fields;
 
     /// What the named field shows; empty if unset or unknown.
     const Content& shown(std::string_view field) const;
