@@ -3,14 +3,6 @@
 
 namespace rapport {
 
-void WireWriter::varint(std::uint64_t v) {
-    while (v >= 0x80) {
-        out_.push_back(static_cast<char>(v | 0x80));
-        v >>= 7;
-    }
-    out_.push_back(static_cast<char>(v));
-}
-
 void WireWriter::bytes(std::string_view raw) { out_.append(raw); }
 
 void WireReader::fail(const char* what) const {
@@ -18,7 +10,7 @@ void WireReader::fail(const char* what) const {
                 std::string(what) + " at byte " + std::to_string(at_));
 }
 
-std::uint64_t WireReader::varint() {
+std::uint64_t WireReader::long_varint() {
     std::uint64_t v = 0;
     for (int shift = 0; shift < 64; shift += 7) {
         if (at_ >= input_.size()) fail("the input ends inside a number");

@@ -26,7 +26,10 @@ namespace rapport {
 class WireWriter : public cereal::OutputArchive<WireWriter, cereal::AllowEmptyClassElision> {
 public:
     WireWriter() : OutputArchive(this) {}
-    void varint(std::uint64_t v);
+    void varint(std::uint64_t v) {
+        for (; v >= 0x80; v >>= 7) out_.push_back(static_cast<char>(v | 0x80));
+        out_.push_back(static_cast<char>(v));
+    }
     void bytes(std::string_view raw);
     void text(std::string_view t) {
         varint(t.size());
@@ -48,7 +51,12 @@ public:
 
     explicit WireReader(std::string_view input, std::size_t elements_max = 1'000'000)
         : InputArchive(this), input_(input), elements_left_(elements_max) {}
-    std::uint64_t varint();
+    std::uint64_t varint() {
+        // Nearly all are of one byte.
+        if (at_ < input_.size() && static_cast<unsigned char>(input_[at_]) < 0x80)
+            return static_cast<unsigned char>(input_[at_++]);
+        return long_varint();
+    }
     std::string_view bytes(std::size_t count);
     std::string_view text() { return bytes(size()); }
     /// A length that fits the bytes that remain.
@@ -71,6 +79,8 @@ public:
     };
 
 private:
+    std::uint64_t long_varint();
+
     std::string_view input_;
     std::size_t at_ = 0;
     std::size_t elements_left_;
@@ -111,7 +121,7 @@ void CEREAL_LOAD_FUNCTION_NAME(WireReader& a, T& v) {
 }
 inline void CEREAL_SAVE_FUNCTION_NAME(WireWriter& a, const std::string& t) { a.text(t); }
 inline void CEREAL_LOAD_FUNCTION_NAME(WireReader& a, std::string& t) { t = a.text(); }
-inline void CEREAL_SAVE_FUNCTION_NAME(WireWriter& a, const RecordId& id) { a.bytes(id.raw()); }
+inline void CEREAL_SAVE_FUNCTION_NAME(WireWriter& a, const RecordId& id) { a.bytes(id.view()); }
 inline void CEREAL_LOAD_FUNCTION_NAME(WireReader& a, RecordId& id) {
     id = *RecordId::from_bytes(a.bytes(16));
 }

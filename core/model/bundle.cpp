@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/bundle.hpp"
 
+#include <algorithm>
+
 #include "model/archive.hpp"
 
 namespace rapport {
@@ -151,9 +153,11 @@ void write_list(WireWriter& w, const std::vector<Write>& writes, const Defaults&
 }
 
 std::vector<Write> read_list(WireReader& r, const Defaults& d) {
+    constexpr std::size_t kUsual = 64;  // a count says little of bytes nobody vouches for
     std::vector<Write> writes;
     std::uint64_t last = 0;
-    for (std::size_t n = r.count(); n > 0; --n) writes.push_back(read_write(r, d, last));
+    std::size_t n = r.count();
+    for (writes.reserve(std::min(n, kUsual)); n > 0; --n) writes.push_back(read_write(r, d, last));
     return writes;
 }
 

@@ -130,6 +130,7 @@ Record show(const RecordState& state) {
     record.kind = kind_numbered(state.kind);
     record.id = state.id;
     record.scope = state.scope;
+    record.fields.reserve(state.fields.size());
     for (const auto& [number, field_state] : state.fields) {
         const Field* field = record.kind ? record.kind->field(number) : nullptr;
         Content content;
@@ -207,6 +208,7 @@ void decode_fields(std::string_view bytes, bool captures, RecordState& state) {
     std::uint64_t number = 0;
     LiveValue before;
     state.fields.clear();
+    state.fields.reserve(std::min<std::size_t>(n, 64));
     while (n-- > 0) {
         const std::uint64_t head = r.varint();
         if (head >> 2 == 0 || head >> 2 > 0xFFFF - number || (head & 3) == 2)

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <set>
 
@@ -50,6 +51,9 @@ constexpr std::string_view kCurrencies =
 
 constexpr int kMarksInARowMax =
     30;  // Stream-Safe Text Format, UAX 15; also keeps normalisation from going quadratic
+// Every character before U+0300 is its own composed form (NFC_Quick_Check), umlauts included. In
+// UTF-8 none of them has a byte from 0xCC on.
+constexpr utf8proc_int32_t kFirstComposing = 0x300;
 constexpr std::int64_t kKeyMax = 80;
 constexpr std::int64_t kLocalMsMax = 253'402'300'799'999;  // 9999-12-31T23:59:59.999
 
@@ -131,11 +135,25 @@ std::string_view trimmed(std::string_view text) {
     return text;
 }
 
-/// Nothing if the text is sound, else the code of the refusal.
-std::optional<RefusalCode> unsound(std::string_view text, bool single_line) {
+/// Are these eight bytes all from the blank to the tilde?
+bool all_printable(const char* bytes) {
+    constexpr std::uint64_t kEach = 0x0101010101010101, kHigh = 0x80 * kEach;
+    std::uint64_t eight = 0;
+    std::memcpy(&eight, bytes, sizeof eight);
+    return ((eight | (eight - 0x20 * kEach) | (eight + kEach)) & kHigh) == 0;
+}
+
+/// Nothing if the text is sound, else the code of the refusal. `plain` stays true if nothing in it
+/// is to be composed and no line break to be replaced.
+std::optional<RefusalCode> unsound(std::string_view text, bool single_line, bool* plain = nullptr) {
     int marks = 0;
     utf8proc_int32_t c = 0;
     for (std::size_t i = 0; i < text.size();) {
+        if (i + 8 <= text.size() && all_printable(text.data() + i)) {
+            marks = 0;
+            i += 8;
+            continue;
+        }
         if (text[i] >= ' ' && text[i] <= '~') {  // most of what people write
             marks = 0;
             ++i;
@@ -144,6 +162,7 @@ std::optional<RefusalCode> unsound(std::string_view text, bool single_line) {
         const utf8proc_ssize_t size = code_point_at(text, i, c);
         if (size <= 0) return RefusalCode(refusal_code::kNotUtf8);
         i += static_cast<std::size_t>(size);
+        if (plain && (c == '\r' || c >= kFirstComposing)) *plain = false;
         const bool line_break = c == '\n' || c == '\r' || c == 0x2028 || c == 0x2029;
         if (single_line && line_break) return RefusalCode(refusal_code::kControlCharacter);
         if (utf8proc_category(c) == UTF8PROC_CATEGORY_CC && !line_break &&
@@ -156,7 +175,6 @@ std::optional<RefusalCode> unsound(std::string_view text, bool single_line) {
 }
 
 std::string composed(std::string_view text) {
-    // Every character before U+0300 is its own composed form (NFC_Quick_Check), umlauts included.
     if (std::none_of(text.begin(), text.end(),
                      [](char c) { return static_cast<unsigned char>(c) >= 0xCC; }))
         return std::string(text);
@@ -448,16 +466,29 @@ void check_integer(const TypeInfo& type, const std::string& name, std::int64_t n
                      {std::to_string(type.min), std::to_string(type.max)});
 }
 
-void check_instant(const std::string& name, std::int64_t packed, Findings& findings) {
-    const Instant instant = Instant::unpack(packed);
+bool is_in_range(const Instant& instant) {
     const std::int64_t local_ms = instant.at.time_since_epoch().count() +
                                   std::chrono::duration_cast<Milliseconds>(instant.offset).count();
-    if (local_ms < 0 || local_ms > kLocalMsMax || instant.offset.count() < -1023)
+    return local_ms >= 0 && local_ms <= kLocalMsMax && instant.offset.count() >= -1023;
+}
+
+void check_instant(const std::string& name, std::int64_t packed, Findings& findings) {
+    if (!is_in_range(Instant::unpack(packed)))
         findings.add(name, refusal_code::kOutOfRange, {"instant"});
+}
+
+/// Is it free text that is accepted as it stands? Nearly all that comes is, and need not be copied
+/// to find that out.
+bool is_clean(const TypeInfo& type, std::string_view text) {
+    bool plain = true;
+    return type.format == Format::any && !text.empty() && !unsound(text, false, &plain) && plain &&
+           trimmed(text).size() == text.size() &&
+           (static_cast<std::int64_t>(text.size()) <= type.max || code_points(text) <= type.max);
 }
 
 void check_text(const TypeInfo& type, const std::string& name, Value& value, Findings& findings) {
     const bool single_line = type.format != Format::any;
+    if (is_clean(type, *value.text())) return;
     if (const auto code = unsound(*value.text(), single_line)) {
         std::vector<std::string> form;
         if (single_line && *code == refusal_code::kControlCharacter) form = {"line"};
@@ -786,6 +817,33 @@ void check_content(const Field& field, const RecordId& record, Content& content,
         content.erase(std::unique(content.begin(), content.end(), same_key), content.end());
     else if (std::adjacent_find(content.begin(), content.end(), same_key) != content.end())
         findings.add(field.name, refusal_code::kDuplicateKey);
+}
+
+bool is_canonical(const Field& field, const Value& value) {
+    if (field.is_keyed()) return false;
+    const TypeInfo& type = field.type;
+    const std::int64_t* integer = value.integer();
+    const std::string* text = value.text();
+    switch (type.shape) {
+        case Shape::boolean:
+            return integer && (*integer == 0 || *integer == 1);
+        case Shape::integer:
+            return integer && *integer >= type.min && *integer <= type.max;
+        case Shape::text:
+            return text && is_clean(type, *text);
+        case Shape::code:
+            return text && !text->empty() &&
+                   std::find(type.codes.begin(), type.codes.end(), *text) != type.codes.end();
+        case Shape::reference: {
+            const auto id = text ? RecordId::from_bytes(*text) : std::nullopt;
+            return id && !id->is_nil();
+        }
+        case Shape::instant:
+            return integer && is_in_range(Instant::unpack(*integer));
+        case Shape::group:
+            break;
+    }
+    return false;
 }
 
 void check_record(const Record& record, std::vector<Refusal>& out) {

@@ -87,6 +87,9 @@ void check_value(const Field& field, const RecordId& record, Value& value,
 /// recomputed keys.
 void check_content(const Field& field, const RecordId& record, Content& content,
                    const Limits& limits, std::vector<Refusal>& out);
+/// Would check_content() find nothing wrong with a register of this value, and leave it as it is?
+/// No also of some where it would; to be asked before a copy is made.
+bool is_canonical(const Field& field, const Value& value);
 
 /// A whole record as it would be submitted: required fields, and the rules over several fields (one
 /// of product_id and product_text, ended_at not before started_at, ...). Expects content that

@@ -143,6 +143,18 @@ Statement& Statement::bind_blob(int index, std::string_view bytes) {
         fail(rc);
     return *this;
 }
+Statement& Statement::bind_borrowed(int index, std::string_view text) {
+    if (int rc = sqlite3_bind_text64(statement_, index, text.data() ? text.data() : "", text.size(),
+                                     SQLITE_STATIC, SQLITE_UTF8))
+        fail(rc);
+    return *this;
+}
+Statement& Statement::bind_borrowed_blob(int index, std::string_view bytes) {
+    if (int rc = sqlite3_bind_blob64(statement_, index, bytes.data() ? bytes.data() : "",
+                                     bytes.size(), SQLITE_STATIC))
+        fail(rc);
+    return *this;
+}
 Statement& Statement::bind_null(int index) {
     if (int rc = sqlite3_bind_null(statement_, index)) fail(rc);
     return *this;

@@ -45,7 +45,10 @@ public:
     Statement& bind(int index, std::string_view text);
     Statement& bind(int index, const char* text) { return bind(index, std::string_view(text)); }
     Statement& bind_blob(int index, std::string_view bytes);
-    Statement& bind(int index, const RecordId& id) { return bind_blob(index, id.raw()); }
+    Statement& bind(int index, const RecordId& id) { return bind_blob(index, id.view()); }
+    /// Not copied: they have to stay until the statement has run.
+    Statement& bind_borrowed(int index, std::string_view text);
+    Statement& bind_borrowed_blob(int index, std::string_view bytes);
     Statement& bind_null(int index);
     Statement& bind(int index, const RawValue& value);
     /// Binds 1, 2, 3, ... in order.

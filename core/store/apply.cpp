@@ -116,6 +116,7 @@ public:
     }
 
 private:
+    // Of all that were not applied.
     struct Judged {
         std::int64_t bundle;
         std::uint64_t counter;
@@ -136,40 +137,61 @@ private:
                                                     decode<std::vector<Refusal>>(select.blob(2))};
         select.reset();
         for (const IncomingVerdict& v : last_page) verdicts[v.counter] = {v.verdict, v.reasons};
+        auto sent = db_.prepare(
+            "SELECT b.id, b.state, b.former, c.record, c.kind, c.creates, c.writes FROM bundle b "
+            "LEFT JOIN change c ON c.bundle = b.id WHERE b.counter = ? AND b.state IN (2, 4)");
         for (auto& [counter, verdict] : verdicts)
-            if (const auto row = sent_bundle(db_, counter))
+            if (verdict.first == Verdict::applied)
+                settle_applied(sent, counter);
+            else if (const auto row = sent_bundle(db_, counter))
                 settle({row->id, counter, verdict.first, std::move(verdict.second), row->former,
                         row->state == BundleState::review});
     }
 
     void settle(const Judged& j) {
-        count(j);
-        if (j.verdict == Verdict::applied)
-            settle_applied(j);
-        else if (j.verdict == Verdict::review)
+        count(j.verdict, j.late);
+        if (j.verdict == Verdict::review)
             keep_for_review(j);
         else
             give_back(j);
     }
 
-    void count(const Judged& j) {
-        if (j.verdict == Verdict::review)
-            settled_.review += j.late ? 0 : 1;  // still in review is no news
-        else if (j.late)
+    void count(Verdict verdict, bool late) {
+        if (verdict == Verdict::review)
+            settled_.review += late ? 0 : 1;  // still in review is no news
+        else if (late)
             ++settled_.decided;
-        else if (j.verdict == Verdict::applied)
+        else if (verdict == Verdict::applied)
             ++settled_.applied;
         else
-            ++(j.verdict == Verdict::refused ? settled_.refused : settled_.later);
+            ++(verdict == Verdict::refused ? settled_.refused : settled_.later);
     }
 
     // Its writes join the confirmed state under their dot; what is pending behind it overwrites
     // that dot from now on. Most of its records come back with the reply as well and are loaded and
     // saved once for both, so here it is only noted.
-    void settle_applied(const Judged& j) {
-        for (const auto& [id, kind] : records_of(db_, j.bundle))
-            applied_[id].push_back({j.bundle, {writer_, j.counter}, j.former, kind, j.late});
-        applied_bundles_.push_back(j.bundle);
+    void settle_applied(sqlite::Statement& sent, std::uint64_t counter) {
+        sent.bind(1, counter);
+        std::int64_t bundle = 0;
+        bool late = false;
+        while (sent.step()) {
+            if (bundle == 0) {
+                bundle = sent.integer(0);
+                late = sent.integer(1) == static_cast<std::int64_t>(BundleState::review);
+                applied_bundles_.push_back(bundle);
+                count(Verdict::applied, late);
+            }
+            if (sent.is_null(3) || sent.integer(0) != bundle) continue;
+            Applied& applied = applied_[sent.id(3)].emplace_back();
+            applied.bundle = bundle;
+            applied.dot = {writer_, counter};
+            applied.former = former_dots(sent, 2);
+            applied.kind = kind_numbered(static_cast<std::uint16_t>(sent.integer(4)));
+            applied.late = late;
+            applied.creates = sent.integer(5) != 0;
+            if (applied.creates) applied.writes = sent.blob(6);
+        }
+        sent.reset();
     }
 
     void merge_applied(Loaded& loaded) {
@@ -396,11 +418,13 @@ private:
         if (own == applied_.end() || own->second.size() != 1 || !identity_ ||
             !reaches(identity_->scopes, identity_->role, identity_->rep, incoming.scope))
             return false;
-        const auto change = only_change(db_, incoming.id);
-        if (!change || !change->creates || change->bundle != own->second[0].bundle) return false;
-        const auto as_shown = own_fields(kind, incoming, *change, own->second[0].dot);
+        const Applied& applied = own->second[0];
+        if (!applied.creates || is_pending_elsewhere(db_, incoming.id, applied.bundle))
+            return false;
+        const StoredWrites change(applied.writes);
+        const auto as_shown = own_fields(kind, incoming, change, applied.dot);
         if (!as_shown) return false;
-        for (const Write& write : change->writes) {
+        for (const Write& write : change.writes) {
             if (!kind.field(write.field)->is_keyed()) continue;
             for (LiveValue& l : incoming.fields[write.field].live) {
                 l.value = added(write, l.key)->value;
@@ -424,7 +448,8 @@ private:
     // it takes a merge to tell what the record shows.
     static std::optional<std::vector<const Field*>> own_fields(const Kind& kind,
                                                                const RecordState& incoming,
-                                                               const OnlyChange& change, Dot dot) {
+                                                               const StoredWrites& change,
+                                                               Dot dot) {
         std::vector<const Field*> own;
         for (const Write& write : change.writes) {
             const Field* field = kind.field(write.field);
@@ -554,7 +579,9 @@ private:
         Dot dot;
         std::vector<Dot> former;
         const Kind* kind;
-        bool late;
+        bool late;  // it was in review, and somebody has decided
+        bool creates;
+        std::string writes;  // of one that creates its record, as they are stored
     };
     std::map<RecordId, std::vector<Applied>> applied_;  // not in the confirmed state yet
     std::vector<std::int64_t> applied_bundles_;

@@ -61,7 +61,7 @@ Loaded without_row(sqlite::Database& db, const Kind& kind, const RecordId& id,
     row.status = kRowPending;
     loaded.pending = load_pending(db, row);
     for (const StoredChange& change : changes_of(db, id)) {
-        const auto gone = values_in_row(change.writes);
+        const auto gone = StoredWrites(change.writes).in_row;
         if (gone.empty()) continue;
         const auto pending =
             std::find_if(loaded.pending.begin(), loaded.pending.end(),
@@ -91,7 +91,8 @@ void row_is_back(sqlite::Database& db, const Kind& kind, const RecordId& id) {
         BundleRow bundle = *load_bundle(db, change.bundle);
         const auto waited = std::erase_if(
             bundle.reasons, [&](const Refusal& reason) { return says(reason, id, kRowLost); });
-        for (const std::uint16_t number : values_in_row(change.writes))
+        const StoredWrites stored(change.writes);
+        for (const std::uint16_t number : stored.in_row)
             if (const Field* field = kind.field(number))
                 bundle.reasons.push_back(refusal(id, field->name, "value_lost"));
         if (bundle.reasons.empty() && waited == 0) continue;

@@ -44,25 +44,17 @@ std::string encode_change(const PendingChange& change, const Row& row) {
     return w.take();
 }
 
-// In the order of the writes, as their fields are in a change.
-std::vector<std::uint16_t> read_in_row(WireReader& r) {
-    std::vector<std::uint16_t> in_row(r.count());
-    for (std::uint16_t& field : in_row) r(field);
-    return in_row;
-}
-
 std::vector<Write> decode_change(std::string_view bytes, const Row& row) {
-    WireReader r(bytes);
-    const std::vector<std::uint16_t> in_row = read_in_row(r);
-    std::vector<Write> writes = decode_writes(r.bytes(r.remaining()));
-    for (Write& write : writes) {
-        if (write.adds.empty() || !std::binary_search(in_row.begin(), in_row.end(), write.field))
+    StoredWrites stored(bytes);
+    for (Write& write : stored.writes) {
+        if (write.adds.empty() ||
+            !std::binary_search(stored.in_row.begin(), stored.in_row.end(), write.field))
             continue;
         const auto shown = row.shown.find(write.field);
         if (shown != row.shown.end() && !shown->second.empty())
             write.adds[0].value = shown->second[0].value;
     }
-    return writes;
+    return std::move(stored.writes);
 }
 
 }  // namespace
@@ -133,37 +125,24 @@ void save_pending(sqlite::Database& db, const PendingChange& change, const Row& 
         .run();
 }
 
-namespace {
+StoredWrites::StoredWrites(std::string_view bytes) {
+    WireReader r(bytes);
+    in_row.resize(r.count());
+    for (std::uint16_t& field : in_row) r(field);
+    writes = decode_writes(r.bytes(r.remaining()));
+}
 
-// The `writes` of a stored change as they stand, without the values that its row holds.
-struct StoredWrites {
-    std::vector<std::uint64_t> in_row;
-    std::vector<Write> writes;
-
-    explicit StoredWrites(std::string_view bytes) {
-        WireReader r(bytes);
-        for (std::size_t n = r.count(); n > 0; --n) in_row.push_back(r.varint());
-        writes = decode_writes(r.bytes(r.remaining()));
-    }
-    std::string encode() const {
-        WireWriter w;
-        w.varint(in_row.size());
-        for (const std::uint64_t field : in_row) w.varint(field);
-        w.bytes(encode_writes(writes));
-        return w.take();
-    }
-};
-
-}  // namespace
-
-std::vector<std::uint16_t> values_in_row(std::string_view writes) {
-    const StoredWrites stored(writes);
-    return {stored.in_row.begin(), stored.in_row.end()};
+std::string StoredWrites::encode() const {
+    WireWriter w;
+    w.varint(in_row.size());
+    for (const std::uint16_t field : in_row) w.varint(field);
+    w.bytes(encode_writes(writes));
+    return w.take();
 }
 
 std::string without_erasable(std::string_view writes, const Kind& kind) {
-    const auto goes = [&](std::uint64_t number) {
-        const Field* field = kind.field(static_cast<std::uint16_t>(number));
+    const auto goes = [&](std::uint16_t number) {
+        const Field* field = kind.field(number);
         return field && erasable(*field);
     };
     StoredWrites kept(writes);
@@ -269,31 +248,22 @@ void save_shown(sqlite::Database& db, Row& row, const std::vector<PendingChange>
 
 std::optional<std::vector<Write>> writes_to_new(sqlite::Database& db, const Kind& kind,
                                                 const RecordId& id, std::string_view stored) {
-    WireReader r(stored);
-    const std::vector<std::uint16_t> in_row = read_in_row(r);
-    std::vector<Write> writes = decode_writes(r.bytes(r.remaining()));
-    auto values = values_of_new(db, kind, id, in_row);
+    StoredWrites change(stored);
+    auto values = values_of_new(db, kind, id, change.in_row);
     if (!values) return std::nullopt;
-    for (Write& write : writes) {
-        const auto at = std::lower_bound(in_row.begin(), in_row.end(), write.field);
-        if (at == in_row.end() || *at != write.field || write.adds.empty()) continue;
-        write.adds[0].value = std::move((*values)[static_cast<std::size_t>(at - in_row.begin())]);
+    auto value = values->begin();
+    auto in_row = change.in_row.begin();
+    for (Write& write : change.writes) {  // both are in order
+        for (; in_row != change.in_row.end() && *in_row < write.field; ++in_row) ++value;
+        if (in_row != change.in_row.end() && *in_row == write.field && !write.adds.empty())
+            write.adds[0].value = std::move(*value);
     }
-    return writes;
+    return std::move(change.writes);
 }
 
-std::optional<OnlyChange> only_change(sqlite::Database& db, const RecordId& id) {
-    auto select = db.prepare("SELECT bundle, creates, writes FROM change WHERE record = ? LIMIT 2");
-    select.bind(1, id);
-    if (!select.step()) return std::nullopt;
-    OnlyChange change;
-    change.bundle = select.integer(0);
-    change.creates = select.integer(1) != 0;
-    WireReader r(select.blob(2));
-    change.in_row = read_in_row(r);
-    change.writes = decode_writes(r.bytes(r.remaining()));
-    if (select.step()) return std::nullopt;
-    return change;
+bool is_pending_elsewhere(sqlite::Database& db, const RecordId& id, std::int64_t bundle) {
+    auto select = db.prepare("SELECT 1 FROM change WHERE record = ? AND bundle <> ? LIMIT 1");
+    return select.bind(1, id).bind(2, bundle).step();
 }
 
 std::optional<Loaded> load(sqlite::Database& db, const RecordId& id) {
@@ -337,6 +307,11 @@ struct DotList {
 };
 }  // namespace
 
+std::vector<Dot> former_dots(const sqlite::Statement& row, int column) {
+    if (row.is_null(column)) return {};
+    return decode<DotList>(row.blob(column)).dots;
+}
+
 std::int64_t insert_bundle(sqlite::Database& db, BundleState state, const Instant& captured_at) {
     db.prepare("INSERT INTO bundle(state, captured_at) VALUES(?,?)")
         .bind(1, static_cast<std::int64_t>(state))
@@ -370,7 +345,7 @@ BundleRow bundle_at(const sqlite::Statement& select) {
     b.later_run = select.integer(4);
     if (const auto reasons = select.blob(5); !reasons.empty())
         b.reasons = decode<std::vector<Refusal>>(reasons);
-    if (!select.is_null(6)) b.former = decode<DotList>(select.blob(6)).dots;
+    b.former = former_dots(select, 6);
     return b;
 }
 

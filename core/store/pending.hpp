@@ -51,8 +51,14 @@ std::vector<PendingChange> load_pending(sqlite::Database& db, const Row& row);
 /// removed.
 void save_pending(sqlite::Database& db, const PendingChange& change, const Row& row);
 
-/// The fields of a stored change whose values only its row holds.
-std::vector<std::uint16_t> values_in_row(std::string_view writes);
+/// The `writes` of a stored change as they stand, without the values that its row holds.
+struct StoredWrites {
+    explicit StoredWrites(std::string_view bytes);
+    std::string encode() const;
+
+    std::vector<std::uint16_t> in_row;  ///< fields whose values only the row holds, by number
+    std::vector<Write> writes;          ///< by field number
+};
 /// The `writes` of a stored change, without those of fields an erasure order takes.
 std::string without_erasable(std::string_view writes, const Kind& kind);
 /// The same with each stamp replaced by what `to` makes of it.
@@ -77,16 +83,8 @@ void save_shown(sqlite::Database& db, Row& row, const std::vector<PendingChange>
 std::optional<std::vector<Write>> writes_to_new(sqlite::Database& db, const Kind& kind,
                                                 const RecordId& id, std::string_view stored);
 
-/// The only change that is pending on a record, as it is stored: the values of the writes to fields
-/// `in_row` are in its row.
-struct OnlyChange {
-    std::int64_t bundle = 0;
-    bool creates = false;
-    std::vector<std::uint16_t> in_row;  ///< by number
-    std::vector<Write> writes;          ///< by field number
-};
-/// Nullopt if there is none, or more.
-std::optional<OnlyChange> only_change(sqlite::Database& db, const RecordId& id);
+/// Has another bundle a change of the record as well?
+bool is_pending_elsewhere(sqlite::Database& db, const RecordId& id, std::int64_t bundle);
 
 /// Row and pending changes as one thing.
 struct Loaded {
@@ -115,6 +113,8 @@ struct BundleRow {
     std::vector<Refusal> reasons;
     std::vector<Dot> former;
 };
+/// What a column `former` holds.
+std::vector<Dot> former_dots(const sqlite::Statement& row, int column);
 std::int64_t insert_bundle(sqlite::Database& db, BundleState state, const Instant& captured_at);
 /// The newest stamp of the newest bundle, if that has not been frozen; else 0.
 Stamp newest_unsent_stamp(sqlite::Database& db);

@@ -102,27 +102,37 @@ public:
     Freezer(sqlite::Database& db, std::uint64_t writer)
         : db_(db),
           writer_(writer),
-          counter_(static_cast<std::uint64_t>(meta_integer(db, "counter").value_or(0))) {}
+          counter_(static_cast<std::uint64_t>(meta_integer(db, "counter").value_or(0))),
+          parts_(db.prepare(
+              "SELECT b.captured_at, b.former, c.record, c.kind, c.creates, c.scope, c.writes "
+              "FROM bundle b LEFT JOIN change c ON c.bundle = b.id WHERE b.id = ? "
+              "ORDER BY c.record")),
+          needs_(db.prepare("SELECT needed FROM needs WHERE bundle = ?")),
+          freeze_(db.prepare("UPDATE bundle SET state = ?, counter = ?, later_run = 0, "
+                             "reasons = ?, bytes = ? WHERE id = ?")),
+          list_(db.prepare("INSERT INTO request_bundle(bundle) VALUES(?)")) {}
 
     /// Nullopt: a record of it has no row in this file.
-    std::optional<std::string> bytes_of(const BundleRow& row) {
+    std::optional<std::string> bytes_of(std::int64_t id) {
         Bundle bundle;
         bundle.counter = counter_ + 1;
         bundle.schema_version = static_cast<std::uint32_t>(kSchemaVersion);
-        bundle.captured_at = row.captured_at;
-        bundle.needs = counters_needed_by(row.id);
-        for (const auto& [id, kind] : records_of(db_, row.id)) {
-            if (auto change = kind ? new_change(row, *kind, id) : std::nullopt) {
+        std::vector<Dot> former;
+        const std::vector<Part> parts = parts_of(id, bundle.captured_at, former);
+        bundle.needs = counters_needed_by(id);
+        bundle.changes.reserve(parts.size());
+        for (const Part& part : parts) {
+            if (auto change = part.kind ? new_change(part, former) : std::nullopt) {
                 bundle.changes.push_back(*std::move(change));
                 continue;
             }
-            auto loaded = kind ? load_readable(db_, *kind, id) : std::nullopt;
+            auto loaded = part.kind ? load_readable(db_, *part.kind, part.record) : std::nullopt;
             if (!loaded) return std::nullopt;
-            auto change = change_of(*loaded, row);
+            auto change = change_of(*loaded, id, former);
             if (!change) {  // a damaged mark made the row forget it
                 loaded->row.status |= kRowPending;
                 loaded->pending = load_pending(db_, loaded->row);
-                change = change_of(*loaded, row);
+                change = change_of(*loaded, id, former);
             }
             if (!change)
                 throw Error(ErrorCode::internal, "a change of a bundle is none of its record");
@@ -131,18 +141,15 @@ public:
         return encode_bundle(bundle);
     }
 
-    void freeze(const BundleRow& row, const std::string& bytes) {
-        counters_[row.id] = ++counter_;
-        db_.prepare(
-               "UPDATE bundle SET state = ?, counter = ?, later_run = 0, reasons = ?, bytes = ? "
-               "WHERE id = ?")
-            .bind(1, static_cast<std::int64_t>(BundleState::frozen))
+    void freeze(std::int64_t id, const std::string& bytes) {
+        counters_[id] = ++counter_;
+        freeze_.bind(1, static_cast<std::int64_t>(BundleState::frozen))
             .bind(2, counter_)
-            .bind_blob(3, encode(std::vector<Refusal>{}))
-            .bind_blob(4, bytes)
-            .bind(5, row.id)
+            .bind_borrowed_blob(3, no_reasons_)
+            .bind_borrowed_blob(4, bytes)
+            .bind(5, id)
             .run();
-        db_.prepare("INSERT INTO request_bundle(bundle) VALUES(?)").bind(1, row.id).run();
+        list_.bind(1, id).run();
     }
 
     /// Once, behind the last bundle.
@@ -152,13 +159,42 @@ public:
     }
 
 private:
+    // A change as it is stored.
+    struct Part {
+        RecordId record;
+        const Kind* kind;
+        bool creates;
+        std::string scope, writes;
+    };
+
+    // What it creates first, else by record.
+    std::vector<Part> parts_of(std::int64_t bundle, std::int64_t& captured_at,
+                               std::vector<Dot>& former) {
+        std::vector<Part> parts;
+        parts_.bind(1, bundle);
+        while (parts_.step()) {
+            if (parts.empty()) {
+                captured_at = parts_.integer(0);
+                former = former_dots(parts_, 1);
+            }
+            if (parts_.is_null(2)) continue;
+            parts.push_back(
+                {parts_.id(2), kind_numbered(static_cast<std::uint16_t>(parts_.integer(3))),
+                 parts_.integer(4) != 0, std::string(parts_.text(5)), std::string(parts_.blob(6))});
+        }
+        parts_.reset();
+        std::stable_partition(parts.begin(), parts.end(),
+                              [](const Part& part) { return part.creates; });
+        return parts;
+    }
+
     std::vector<std::uint64_t> counters_needed_by(std::int64_t bundle) {
         std::vector<std::uint64_t> counters;
-        auto needs = db_.prepare("SELECT needed FROM needs WHERE bundle = ?");
-        needs.bind(1, bundle);
-        while (needs.step())
-            if (const std::uint64_t counter = counter_of(needs.integer(0)); counter != 0)
+        needs_.bind(1, bundle);
+        while (needs_.step())
+            if (const std::uint64_t counter = counter_of(needs_.integer(0)); counter != 0)
                 counters.push_back(counter);
+        needs_.reset();
         std::sort(counters.begin(), counters.end());
         return counters;
     }
@@ -174,29 +210,25 @@ private:
 
     // What is to be said of a record that the server does not know, unless it overwrites something
     // of an earlier bundle; nullopt: its row has to be loaded.
-    std::optional<Change> new_change(const BundleRow& row, const Kind& kind, const RecordId& id) {
-        auto select = db_.prepare(
-            "SELECT creates, scope, writes FROM change WHERE bundle = ? AND record = ?");
-        select.bind(1, row.id).bind(2, id);
-        if (!select.step()) return std::nullopt;
-        auto writes = writes_to_new(db_, kind, id, select.blob(2));
+    std::optional<Change> new_change(const Part& part, const std::vector<Dot>& former) {
+        auto writes = writes_to_new(db_, *part.kind, part.record, part.writes);
         if (!writes || std::any_of(writes->begin(), writes->end(),
                                    [](const Write& write) { return !write.over_own.empty(); }))
             return std::nullopt;
-        if (!row.former.empty())
-            for (Write& write : *writes) write.former = row.former;
-        return Change{kind.number, id, select.integer(0) != 0, std::string(select.text(1)),
-                      *std::move(writes)};
+        if (!former.empty())
+            for (Write& write : *writes) write.former = former;
+        return Change{part.kind->number, part.record, part.creates, part.scope, *std::move(writes)};
     }
 
-    std::optional<Change> change_of(const Loaded& loaded, const BundleRow& row) {
+    std::optional<Change> change_of(const Loaded& loaded, std::int64_t bundle,
+                                    const std::vector<Dot>& former) {
         for (const PendingChange& pending : loaded.pending) {
-            if (pending.bundle != row.id) continue;
+            if (pending.bundle != bundle) continue;
             Change change{pending.kind->number, pending.record, pending.creates, pending.scope,
                           pending.writes};
             for (Write& write : change.writes) {
-                write.former = row.former;
-                name_frozen(write, loaded, row.id);
+                write.former = former;
+                name_frozen(write, loaded, bundle);
             }
             return change;
         }
@@ -221,6 +253,8 @@ private:
     std::uint64_t writer_;
     std::uint64_t counter_;
     std::map<std::int64_t, std::uint64_t> counters_;  // given here, by bundle
+    const std::string no_reasons_ = encode(std::vector<Refusal>{});
+    sqlite::Statement parts_, needs_, freeze_, list_;
 };
 
 // Bundles that may go now, in order: queued, not told `later` in this run, and nothing they need
@@ -429,9 +463,9 @@ Outgoing Replica::compose(const Limits& limits, std::optional<Comparison> compar
                      std::min<std::size_t>(limits.request_bundles_max, out.bundles.size());
     std::vector<std::int64_t> ids = in_order_of_sending(db, places);
     for (std::size_t taken = 0, next = 0; next < ids.size(); ++next) {
-        BundleRow row = *load_bundle(db, ids[next]);
-        auto bytes = freezer.bytes_of(row);
+        auto bytes = freezer.bytes_of(ids[next]);
         if (!bytes) {
+            BundleRow row = *load_bundle(db, ids[next]);
             if (!park_without_rows(db, row))
                 throw Error(ErrorCode::internal, "a bundle cannot be frozen and lacks no row");
             // What waits for it stays as well.
@@ -441,7 +475,7 @@ Outgoing Replica::compose(const Limits& limits, std::optional<Comparison> compar
         }
         if (!room_for(*bytes)) break;
         size += bytes->size();
-        freezer.freeze(row, *bytes);
+        freezer.freeze(ids[next], *bytes);
         out.bundles.push_back(*std::move(bytes));
         ++taken;
     }
@@ -539,16 +573,10 @@ std::optional<Settled> Replica::take(Incoming incoming) {
         if (ends_recovery) keep_touched(db, entry);
         // Of a download the rows themselves are the list.
         if (incoming.download) arrived = {kEverything};
-        for (const RecordId& record : arrived)
-            db.prepare("INSERT OR IGNORE INTO touched(entry, record) VALUES(?,?)")
-                .bind(1, entry)
-                .bind(2, record)
-                .run();
+        auto touch = db.prepare("INSERT OR IGNORE INTO touched(entry, record) VALUES(?,?)");
+        for (const RecordId& record : arrived) touch.bind(1, entry).bind(2, record).run();
         for (const Departure& departure : incoming.departures)
-            db.prepare("INSERT OR IGNORE INTO touched(entry, record) VALUES(?,?)")
-                .bind(1, entry)
-                .bind(2, departure.id)
-                .run();
+            touch.bind(1, entry).bind(2, departure.id).run();
         db.prepare("DELETE FROM touched WHERE entry <= ?").bind(1, entry - kEntriesKept).run();
         db.prepare("DELETE FROM entry_more WHERE entry <= ?").bind(1, entry - kEntriesKept).run();
         db.prepare("DELETE FROM entry WHERE seq <= ?").bind(1, entry - kEntriesKept).run();

@@ -2,8 +2,11 @@
 #include "store/rows.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
+#include <map>
 #include <mutex>
+#include <tuple>
 #include <unordered_map>
 
 #include <nlohmann/json.hpp>
@@ -29,6 +32,10 @@ struct Layout {
     std::vector<Place> places;
     std::string columns, select, by_id, insert, erase;
     const Field* external_ids = nullptr;
+
+    const Place& place_of(const Field& field) const {
+        return places[static_cast<std::size_t>(&field - kind->fields.data())];
+    }
 };
 
 Layout lay_out(const Kind& kind) {
@@ -65,6 +72,28 @@ const Layout& layout_of(const Kind& kind) {
     auto it = layouts.find(&kind);
     if (it == layouts.end()) it = layouts.emplace(&kind, lay_out(kind)).first;
     return it->second;
+}
+
+// The text of a statement over some of a kind's columns, which `key` names within `what` it does.
+// There are few of each and they are long, so they are made once.
+template <class Make>
+std::string text_over(const Kind& kind, char what, const std::vector<std::uint16_t>& key,
+                      Make make) {
+    constexpr std::size_t kTextsMax = 500;
+    using Key = std::tuple<std::uint16_t, char, std::vector<std::uint16_t>>;
+    static std::mutex mutex;
+    static std::map<Key, std::string, std::less<>> texts;
+    const std::lock_guard lock(mutex);
+    const auto known = texts.find(std::tie(kind.number, what, key));
+    if (known != texts.end()) return known->second;
+    if (texts.size() == kTextsMax) texts.clear();
+    return texts.emplace(Key{kind.number, what, key}, make()).first->second;
+}
+
+std::vector<std::string> column_names(const Field& field) {
+    std::vector<std::string> names;
+    for (const Column& column : columns_of(field)) names.push_back(identifier(column.name));
+    return names;
 }
 
 [[noreturn]] void damaged(const Kind& kind, const std::string& what) {
@@ -168,22 +197,28 @@ Content keyed_content(const Kind& kind, const Field& field, std::string_view jso
     return all;
 }
 
-Content content_at(const sqlite::Statement& statement, int column, const Field& field,
-                   const Kind& kind) {
-    if (field.is_keyed())
-        return statement.is_null(column) ? Content{}
-                                         : keyed_content(kind, field, statement.text(column));
-    if (field.type.shape != Shape::group) {
-        Value value = value_at(statement, column, field.type.shape);
-        return value.is_null() ? Content{} : Content{{"", std::move(value)}};
-    }
+// Leaves `column` behind those of the register.
+Value register_at(const sqlite::Statement& statement, int& column, const Field& field) {
+    if (field.type.shape != Shape::group) return value_at(statement, column++, field.type.shape);
     Parts parts;
+    parts.reserve(field.type.parts.size());
     bool any = false;
     for (const PartInfo& part : field.type.parts) {
         parts.push_back(value_at(statement, column++, part.type.shape));
         any = any || !parts.back().is_null();
     }
-    return any ? Content{{"", Value(std::move(parts))}} : Content{};
+    return any ? Value(std::move(parts)) : Value();
+}
+
+Content content_at(const sqlite::Statement& statement, int column, const Field& field,
+                   const Kind& kind) {
+    if (field.is_keyed())
+        return statement.is_null(column) ? Content{}
+                                         : keyed_content(kind, field, statement.text(column));
+    Content content;
+    if (Value value = register_at(statement, column, field); !value.is_null())
+        content.push_back({"", std::move(value)});
+    return content;
 }
 
 // ---- texts with more than one sibling, which a text column cannot hold apart
@@ -340,19 +375,24 @@ std::optional<Row> load_row(sqlite::Database& db, const RecordId& id) {
 std::optional<std::vector<Value>> values_of_new(sqlite::Database& db, const Kind& kind,
                                                 const RecordId& id,
                                                 const std::vector<std::uint16_t>& registers) {
-    const Layout& layout = layout_of(kind);
-    auto statement = db.prepare(layout.by_id);
-    statement.bind(1, id);
-    if (!statement.step() || !statement.is_null(kVersion)) return std::nullopt;
-    std::vector<Value> values;
-    values.reserve(registers.size());
+    std::vector<const Field*> fields;
+    fields.reserve(registers.size());
     for (const std::uint16_t number : registers) {
-        const Field* field = kind.field(number);
-        if (!field || field->is_keyed()) return std::nullopt;
-        const auto place = static_cast<std::size_t>(field - kind.fields.data());
-        Content content = content_at(statement, layout.places[place].first, *field, kind);
-        values.push_back(content.empty() ? Value() : std::move(content[0].value));
+        fields.push_back(kind.field(number));
+        if (!fields.back() || fields.back()->is_keyed()) return std::nullopt;
     }
+    auto statement = db.prepare(text_over(kind, 'v', registers, [&] {
+        std::string sql = "SELECT version IS NULL";
+        for (const Field* field : fields)
+            for (const std::string& column : column_names(*field)) sql += "," + column;
+        return sql + " FROM " + identifier(kind.name) + " WHERE id=?";
+    }));
+    statement.bind(1, id);
+    if (!statement.step() || statement.integer(0) == 0) return std::nullopt;
+    std::vector<Value> values;
+    values.reserve(fields.size());
+    int column = 1;
+    for (const Field* field : fields) values.push_back(register_at(statement, column, *field));
     return values;
 }
 
@@ -429,43 +469,46 @@ void save_row(sqlite::Database& db, Row& row) {
 bool confirm_row(sqlite::Database& db, const RecordState& confirmed,
                  const std::vector<const Field*>& as_shown) {
     const Kind& kind = *kind_numbered(confirmed.kind);
-    const Layout& layout = layout_of(kind);
-    const auto place_of = [&](const Field& field) {
-        return &layout.places[static_cast<std::size_t>(&field - kind.fields.data())];
-    };
-    std::int64_t row = 0;
-    {
-        auto select = db.prepare(layout.by_id);
-        select.bind(1, confirmed.id);
-        if (!select.step() || !select.is_null(kVersion) || select.integer(kStatus) != kRowPending)
-            return false;
-        row = select.integer(kRow);
-        for (const Field* field : as_shown)
-            if (!field->is_keyed() &&
-                content_at(select, place_of(*field)->first, *field, kind).empty())
-                return false;
-    }
-    std::vector<const Layout::Place*> places;
+    std::vector<const Field*> others;
+    std::vector<std::uint16_t> key;  // those that are shown, 0, the others
+    key.reserve(confirmed.fields.size() + 1);
+    for (const Field* field : as_shown) key.push_back(field->number);
+    key.push_back(0);
     for (const auto& [number, state] : confirmed.fields) {
         const Field* field = kind.field(number);
-        if (std::find(as_shown.begin(), as_shown.end(), field) == as_shown.end())
-            places.push_back(place_of(*field));
+        if (std::find(as_shown.begin(), as_shown.end(), field) != as_shown.end()) continue;
+        others.push_back(field);
+        key.push_back(number);
     }
-    auto update = db.prepare(update_of(layout, places));
-    update.bind(1, std::string_view(confirmed.scope)).bind(2, confirmed.move).bind(3, 0);
-    update.bind_blob(
-        4, encode_fields(confirmed, false, [&](std::uint16_t number, const LiveValue& live) {
+    auto update = db.prepare(text_over(kind, 'c', key, [&] {
+        const Layout& layout = layout_of(kind);
+        std::string sql = "UPDATE " + identifier(kind.name) +
+                          " SET scope=?,move=?,status=0,version=?,siblings=NULL";
+        for (const Field* field : others) sql += layout.place_of(*field).sets;
+        sql += " WHERE id=? AND version IS NULL AND status=" + std::to_string(kRowPending);
+        for (const Field* field : as_shown) {
+            if (field->is_keyed()) continue;
+            std::string set;
+            for (const std::string& column : column_names(*field))
+                set += (set.empty() ? "" : " OR ") + column + " IS NOT NULL";
+            sql += " AND (" + set + ")";
+        }
+        return sql;
+    }));
+    const std::string version =
+        encode_fields(confirmed, false, [&](std::uint16_t number, const LiveValue& live) {
             const Field& field = *kind.field(number);
             return !field.is_keyed() && fits(field.type, live.value);
-        }));
-    update.bind_null(5);
-    int next = 6;
-    for (const Layout::Place* place : places) {
-        const Content content = show(*place->field, confirmed.fields.at(place->field->number));
-        next += bind_content(update, next, *place->field, &content);
+        });
+    update.bind_borrowed(1, confirmed.scope).bind(2, confirmed.move);
+    update.bind_borrowed_blob(3, version);
+    int next = 4;
+    for (const Field* field : others) {
+        const Content content = show(*field, confirmed.fields.at(field->number));
+        next += bind_content(update, next, *field, &content);
     }
-    update.bind(next, row).run();
-    return true;
+    update.bind(next, confirmed.id).run();
+    return db.changes() == 1;
 }
 
 void delete_row(sqlite::Database& db, const Row& row) {

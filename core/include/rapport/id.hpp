@@ -24,7 +24,10 @@ struct RecordId {
     static std::optional<RecordId> parse(std::string_view text);
     /// The 16 bytes as they stand in a column or on the wire; any other size is nullopt.
     static std::optional<RecordId> from_bytes(std::string_view raw);
-    std::string raw() const { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+    std::string_view view() const {
+        return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+    }
+    std::string raw() const { return std::string(view()); }
 
     bool is_nil() const { return *this == RecordId{}; }
     friend auto operator<=>(const RecordId&, const RecordId&) = default;
