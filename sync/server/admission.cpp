@@ -104,6 +104,7 @@ StoredVerdict Admission::judge() {
     for (const Change& change : bundle_.changes)
         record_changed(round_, changes_, *changes_.find(change.id));
     changes_.save();
+    changes_.give_up();
     return {Verdict::applied, {}};
 }
 
@@ -145,6 +146,7 @@ bool Admission::may_reach(std::string_view scope) const {
 void Admission::check_size() {
     if (bundle_.changes.size() > round_.limits.bundle_changes_max)
         refuse({}, {}, "too_many_records", {std::to_string(round_.limits.bundle_changes_max)});
+    if (bundle_.changes.size() == 1) return;
     std::set<RecordId> seen;
     for (const Change& change : bundle_.changes)
         if (!seen.insert(change.id).second)
@@ -169,10 +171,11 @@ void Admission::take_in(const Change& change) {
             wait_for(change.id, {}, refusal_code::kUnknownField, {"server"});
             continue;
         }
+        static const FieldState none;
         const auto at = record->state.fields.find(field->number);
         const std::size_t found = refusals_.size();
-        check_write(*kind, *field, change,
-                    at == record->state.fields.end() ? FieldState{} : at->second, write);
+        check_write(*kind, *field, change, at == record->state.fields.end() ? none : at->second,
+                    write);
         if (refusals_.size() != found) continue;
         if (&home != record && goes_along(*field))
             redirected_.push_back({&home, field, change.id, &write});
@@ -210,7 +213,9 @@ StoredRecord* Admission::open(const Kind& kind, const Change& change) {
         return nullptr;
     }
     if (!record) {
+        constexpr std::size_t kByTheServer = 4;  // its state, version and number
         record = &changes_.create(kind, change.id);
+        record->state.fields.reserve(change.writes.size() + kByTheServer);
         if (kind.home == Home::territory)
             record->state.scope = change.scope.empty() ? only_territory(device_) : change.scope;
         return record;
@@ -272,6 +277,7 @@ void Admission::check_write(const Kind& kind, const Field& field, const Change& 
         if (!field.is_keyed() && !add.key.empty()) malformed("keyed");
         if (field.is_set() && add.value.is_null()) malformed("empty_element");
         if (field.policy != Policy::per_key && add.value.is_null()) continue;
+        if (add.key.empty() && is_canonical(field, add.value)) continue;
         Content content{{add.key, add.value}};
         const std::size_t found = refusals_.size();
         check_content(field, change.id, content, round_.limits, refusals_);

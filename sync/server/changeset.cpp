@@ -242,9 +242,14 @@ void Changeset::note_written(StoredRecord& record, const Field& field,
 const Lifecycle* Changeset::lifecycle(const Kind& kind) {
     const Lifecycle* built_in = lifecycle_of(kind);
     if (!built_in) return nullptr;
-    if (const auto known = lifecycles_.find(kind.number); known != lifecycles_.end())
-        return &known->second;
     const Kind& tables = rapport::kind_of<StateTable>();
+    // What others have found holds unless a table is changed here.
+    const bool own = std::any_of(order_.begin(), order_.end(), [&](const RecordId& id) {
+        return held_.at(id).record.state.kind == tables.number;
+    });
+    auto& known = own ? lifecycles_ : round_.lifecycles;
+    const std::pair key(tenant_, kind.number);
+    if (const auto at = known.find(key); at != known.end()) return &at->second;
     std::int64_t newest = 0;
     Lifecycle found = *built_in;
     for (const RecordId& id : round_.tx.of_kind(tenant_, tables.number)) {
@@ -256,7 +261,7 @@ const Lifecycle* Changeset::lifecycle(const Kind& kind) {
         newest = *version.integer();
         found = lifecycle_from(show(table.state));
     }
-    return &lifecycles_.emplace(kind.number, std::move(found)).first->second;
+    return &known.emplace(key, std::move(found)).first->second;
 }
 
 std::vector<StoredRecord*> Changeset::about(const RecordId& subject, const Kind& kind) {
@@ -317,6 +322,7 @@ void Changeset::save() {
         r.bundle = bundle_;
         r.author = author_;
         r.received_at_ms = round_.now_ms();
+        if (r.state.kind == rapport::kind_of<StateTable>().number) round_.lifecycles.clear();
         round_.tx.save(tenant_, r);
         if (h.external_ids_written)
             round_.tx.save_external_ids(tenant_, r.state.kind, id,
@@ -329,6 +335,10 @@ void Changeset::save() {
     }
     for (const HistoryLine& line : history_)
         if (!RAPPORT_PLANTED("forget_the_history")) round_.tx.append(tenant_, line);
+}
+
+void Changeset::give_up() {
+    for (const RecordId& id : order_) round_.tx.remember(tenant_, std::move(held_.at(id).record));
 }
 
 Content shown(const StoredRecord& record, std::string_view field) {

@@ -83,6 +83,9 @@ public:
     /// Gives the touched records the feed's next commit and puts each once at the head of its
     /// stream.
     void save();
+    /// Lets the transaction have the saved records, for who reads them next; only to be destroyed
+    /// afterwards.
+    void give_up();
 
 private:
     struct Held {
@@ -100,7 +103,8 @@ private:
     std::vector<RecordId> order_;                                   ///< of the touched ones
     std::vector<HistoryLine> history_;
     std::vector<StoredDeparture> departures_;
-    std::map<std::uint16_t, Lifecycle> lifecycles_;  ///< that were looked up, by kind
+    /// That were looked up since a state table was changed here.
+    std::map<std::pair<std::string, std::uint16_t>, Lifecycle> lifecycles_;
     /// Who took which name in another system here, and may have given it up again.
     std::map<std::pair<std::uint16_t, ExternalName>, std::vector<RecordId>> takers_;
 };

@@ -260,14 +260,16 @@ private:
     }
 
     /// The verdict of a bundle: the stored one, or a new one stored with it.
-    std::optional<StoredVerdict> take(Bundle& bundle, std::string bytes) {
+    std::optional<StoredVerdict> take(Bundle& bundle, const std::string& sent) {
         if (bundle.counter <= device_.receipt)
             if (auto stored = round_.tx.verdict(device_.writer, bundle.counter)) return stored;
         if (bundle.counter != device_.receipt + 1)
             violated("the bundles of a writer follow each other without a gap");
         StoredVerdict verdict;
         close_former(bundle);
-        const Stripped stripped = strip_erased(bundle, bytes);
+        std::string rewritten;
+        const Stripped stripped = strip_erased(bundle, sent, rewritten);
+        const std::string& bytes = stripped.anything ? rewritten : sent;
         if (bytes.size() > round_.limits.bundle_bytes_max) {
             verdict = {Verdict::refused, {refusal({}, {}, "too_large", {"limits"})}};
         } else if (device_.revoked && std::max(captured_ms(bundle), device_.last_sync_ms) >
@@ -286,14 +288,14 @@ private:
     }
 
     /// What an erasure order reaches is neither merged nor kept.
-    Stripped strip_erased(Bundle& bundle, std::string& bytes) {
+    Stripped strip_erased(Bundle& bundle, const std::string& bytes, std::string& rewritten) {
         if (!round_.erasures) return {};
         Stripped stripped = strip(round_.tx, *round_.erasures, device_, bundle, round_.now_ms());
         if (!stripped.anything) return stripped;
         as_sent_ = false;
         Bundle sent = decode_bundle(bytes);
         strip(round_.tx, *round_.erasures, device_, sent, round_.now_ms());
-        bytes = encode_bundle(sent);
+        rewritten = encode_bundle(sent);
         return stripped;
     }
 
@@ -571,6 +573,7 @@ std::vector<Engine::Answer> Engine::sync(const std::vector<Call>& calls) {
             failed(code_for_peer(ErrorCode::internal), e.what());
         }
         if (alone && !a.error_code.empty()) return answers;
+        if (!a.error_code.empty()) round.lifecycles.clear();
     }
     commit(round);
     // What a device handed back stays in the file of the orders, but not what a call did with it.

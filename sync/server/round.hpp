@@ -5,9 +5,11 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/clock.hpp"
+#include "model/lifecycle.hpp"
 #include "model/limits.hpp"
 #include "rapport/environment.hpp"
 #include "server/storage.hpp"
@@ -53,6 +55,9 @@ struct Round {
     std::map<RecordId, ChangedRecord> changed;  ///< by the request that is being answered
     bool work_open = false;                ///< this commit leaves records for Engine::carry_on()
     std::int64_t deadline_ms = INT64_MAX;  ///< the earliest that this commit sets
+    /// Workflows as the stored tables have them, by tenant and kind; emptied when one of those is
+    /// written, or what was written is undone.
+    std::map<std::pair<std::string, std::uint16_t>, Lifecycle> lifecycles;
 
 private:
     std::map<std::uint64_t, std::string> names_;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <new>
 #include <set>
 #include <tuple>
+#include <unordered_map>
 #include <utility>
 
 #include "model/archive.hpp"
@@ -271,6 +273,7 @@ public:
             ~Kept() {
                 if (stands) return;
                 transaction.read_.clear();
+                transaction.saved_.clear();
                 transaction.applied_.clear();
                 transaction.counters_.clear();
             }
@@ -410,7 +413,8 @@ public:
             "INSERT INTO bundle (writer, counter, verdict, reasons, bytes, received_at_ms) "
             "VALUES (?, ?, ?, ?, ?, ?)");
         q.bind_all(writer, counter, static_cast<int>(verdict.verdict));
-        q.bind_blob(4, encode(verdict.reasons)).bind_blob(5, bytes).bind(6, received_at_ms);
+        const std::string reasons = encode(verdict.reasons);
+        q.bind_borrowed_blob(4, reasons).bind_borrowed_blob(5, bytes).bind(6, received_at_ms);
         q.run();
         if (verdict.verdict == Verdict::applied) applied_.emplace(writer, counter);
         if (verdict.verdict == Verdict::refused || verdict.verdict == Verdict::review)
@@ -484,27 +488,42 @@ public:
                                                 const RecordId& id) override {
         const auto before = read_.find({tenant, id});
         if (before != read_.end()) return before->second;
-        auto q = db_.prepare(std::string("SELECT ") + kRecordColumns +
-                             " FROM record WHERE tenant = ? AND id = ?");
+        if (const auto at = saved_.find(id); at != saved_.end() && at->second.tenant == tenant) {
+            StoredRecord record = std::move(at->second.record);
+            saved_.erase(at);
+            return keep(tenant, std::move(record));
+        }
+        static const std::string kById =
+            std::string("SELECT ") + kRecordColumns + " FROM record WHERE tenant = ? AND id = ?";
+        auto q = db_.prepare(kById);
         q.bind_all(tenant, id);
         return q.step() ? keep(tenant, read_record(q)) : nullptr;
     }
     void save(const std::string& tenant, StoredRecord& r) override {
-        read_.erase({tenant, r.state.id});
+        forget(tenant, r.state.id);
         r.position = raise_head(tenant, r.state.scope);
-        auto q = db_.prepare(std::string("INSERT INTO record (tenant, ") + kRecordColumns +
-                             ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
-                             "?14) ON CONFLICT (tenant, id) DO UPDATE SET "
-                             "kind = ?3, scope = ?4, move = ?5, position = ?6, commit_no = ?7, "
-                             "root = ?8, subject = ?9, event = ?10, "
-                             "bundle = ?11, author = ?12, received_at_ms = ?13, fields = ?14");
-        q.bind_all(tenant, r.state.id, int{r.state.kind}, r.state.scope, r.state.move, r.position,
-                   r.commit);
+        static const std::string kSave =
+            std::string("INSERT INTO record (tenant, ") + kRecordColumns +
+            ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
+            "?14) ON CONFLICT (tenant, id) DO UPDATE SET "
+            "kind = ?3, scope = ?4, move = ?5, position = ?6, commit_no = ?7, "
+            "root = ?8, subject = ?9, event = ?10, "
+            "bundle = ?11, author = ?12, received_at_ms = ?13, fields = ?14";
+        auto q = db_.prepare(kSave);
+        const std::string fields = encode_fields(r.state, true);
+        q.bind_borrowed(1, tenant).bind_borrowed_blob(2, r.state.id.view());
+        q.bind(3, int{r.state.kind}).bind_borrowed(4, r.state.scope).bind(5, r.state.move);
+        q.bind(6, r.position).bind(7, r.commit);
         bind_optional(q, 8, r.root);
         bind_optional(q, 9, r.subject);
-        q.bind(10, r.event).bind(11, r.bundle).bind(12, r.author).bind(13, r.received_at_ms);
-        q.bind_blob(14, encode_fields(r.state, true));
+        q.bind_borrowed(10, r.event).bind_borrowed(11, r.bundle).bind_borrowed(12, r.author);
+        q.bind(13, r.received_at_ms).bind_borrowed_blob(14, fields);
         q.run();
+    }
+    void remember(const std::string& tenant, StoredRecord record) override {
+        if (saved_.size() >= kSavedMax) saved_.clear();
+        const RecordId id = record.state.id;
+        saved_.insert_or_assign(id, Saved{tenant, std::move(record)});
     }
     std::vector<Stream> streams(const std::string& tenant) override {
         write_counters();
@@ -522,9 +541,7 @@ public:
                              " FROM record WHERE tenant = ? AND scope = ? AND position > ? ORDER "
                              "BY position LIMIT ?");
         q.bind_all(tenant, scope, after, static_cast<std::int64_t>(limit));
-        std::vector<StoredRecord> records;
-        while (q.step()) records.push_back(read_record(q));
-        return records;
+        return take_records(tenant, q);
     }
     std::vector<StoredRecord> newest(const std::string& tenant, const std::string& scope,
                                      std::uint16_t kind, const RecordId& below, std::uint64_t up_to,
@@ -533,9 +550,7 @@ public:
                              " FROM record WHERE tenant = ? AND kind = ? AND scope = ? AND id < ? "
                              "AND position <= ? ORDER BY id DESC LIMIT ?");
         q.bind_all(tenant, int{kind}, scope, below, up_to, static_cast<std::int64_t>(limit));
-        std::vector<StoredRecord> records;
-        while (q.step()) records.push_back(read_record(q));
-        return records;
+        return take_records(tenant, q);
     }
     std::vector<StoredDeparture> departed(const std::string& tenant, const std::string& scope,
                                           std::uint64_t after, std::size_t limit) override {
@@ -567,7 +582,7 @@ public:
         return ids(q);
     }
     void save_root(const std::string& tenant, const RecordId& id, const RecordId& root) override {
-        read_.erase({tenant, id});
+        forget(tenant, id);
         db_.prepare("UPDATE record SET root = ? WHERE tenant = ? AND id = ?")
             .bind_all(root, tenant, id)
             .run();
@@ -1050,11 +1065,45 @@ private:
         return kept;
     }
 
+    void forget(const std::string& tenant, const RecordId& id) {
+        read_.erase({tenant, id});
+        saved_.erase(id);
+    }
+
+    /// What was saved here is handed out rather than read, once.
+    std::vector<StoredRecord> take_records(const std::string& tenant, sqlite::Statement& q) {
+        std::vector<StoredRecord> records;
+        while (q.step()) {
+            const auto at = saved_.empty() ? saved_.end() : saved_.find(q.id(0));
+            if (at == saved_.end() || at->second.tenant != tenant) {
+                records.push_back(read_record(q));
+                continue;
+            }
+            records.push_back(std::move(at->second.record));
+            saved_.erase(at);
+        }
+        return records;
+    }
+
     sqlite::Database& db_;
     sqlite::Transaction transaction_;
     // What many bundles of a request refer to is read and decoded once.
     static constexpr std::size_t kReadMax = 256;
     std::map<std::pair<std::string, RecordId>, std::shared_ptr<const StoredRecord>> read_;
+    // As they stand in the file, with what a request of a few thousand bundles brings.
+    static constexpr std::size_t kSavedMax = 4096;
+    struct Saved {
+        std::string tenant;
+        StoredRecord record;
+    };
+    struct IdHash {
+        std::size_t operator()(const RecordId& id) const {
+            std::size_t last = 0;
+            std::memcpy(&last, id.bytes.data() + id.bytes.size() - sizeof last, sizeof last);
+            return last;
+        }
+    };
+    std::unordered_map<RecordId, Saved, IdHash> saved_;
     std::set<std::pair<std::uint64_t, std::uint64_t>> applied_;  // writer, counter
     std::map<CounterKey, Counter> counters_;
 };
@@ -1065,6 +1114,9 @@ class SqliteStorage : public Storage {
 public:
     explicit SqliteStorage(const std::string& path)
         : path_(path), writer_(sqlite::Database::open(path, {})) {
+        // The pages of the largest commit stay in memory until it ends: with SQLite's 2 MB they
+        // would go into the log, be read again, and go there a second time.
+        writer_.execute("PRAGMA cache_size = -65536");
         sqlite::Transaction transaction(writer_);
         std::int64_t found = 0;
         {

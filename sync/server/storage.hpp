@@ -229,6 +229,9 @@ public:
     /// Moves the record to the head of its scope's stream (position = ++head) and of the tenant's
     /// feed (commit as given).
     virtual void save(const std::string& tenant, StoredRecord& record) = 0;
+    /// A record as it was just saved, so that it need not be read again by who asks for it in this
+    /// transaction.
+    virtual void remember(const std::string& tenant, StoredRecord record) = 0;
     virtual std::vector<Stream> streams(const std::string& tenant) = 0;
     /// Records of a stream after a position, in position order.
     virtual std::vector<StoredRecord> changed(const std::string& tenant, const std::string& scope,
