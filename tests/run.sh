@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing, builds, and runs every test: all of them with AddressSanitizer and UndefinedBehaviorSanitizer, the
-# concurrent parts with ThreadSanitizer, each fuzzer briefly, the quickstart, the simulator over many seeds, and what fails without
-# memory. Ends with the summary of ctest for the whole.
+# concurrent parts with ThreadSanitizer, each fuzzer briefly, the quickstart, the simulator over many seeds, the packages, and what
+# fails without memory. Ends with the summary of ctest for the whole.
 #   tests/run.sh [CTEST ARGUMENTS]      for example: tests/run.sh -R world
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -42,6 +42,11 @@ step "the simulator: whole histories from seeds, under every fault and then at r
 tests/sim/run.sh --plain --seeds "${RAPPORT_SIM_SEEDS:-600}" --jobs "$jobs"
 step "the simulator: with restores, copies, other users, revocations and erasures as well"
 tests/sim/run.sh --seeds "${RAPPORT_RECOVERY_SEEDS:-250}" --jobs "$jobs"
+
+step "what is shipped: installed, in packages, and used as README.md says"
+cmake --build build-release -j "$jobs" | tail -n 1
+tests/package/run.sh build-release | tail -n 1
+tests/package/debs.sh build-release | tail -n 1
 
 step "no memory: what breaks operations off again, without sanitizers, because only so the language's own allocations fail"
 cmake --build build-release -j "$jobs" --target crash_test server_crash_test | tail -n 1
