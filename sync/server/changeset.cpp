@@ -37,6 +37,28 @@ const LiveValue* newest_of(const FieldState& state, const std::string& key) {
     return newest;
 }
 
+/// Has something of this write come before, from a copy of its file or as sent under another name?
+/// Devices, which keep no captures of what is confirmed, cannot tell.
+bool knows_by_capture(const FieldState& state, const Write& write, std::uint64_t writer) {
+    const auto lives = [&](const CaptureId& capture, bool anothers) {
+        return std::any_of(state.live.begin(), state.live.end(), [&](const LiveValue& l) {
+            return l.capture == capture && !(anothers && l.dot.writer == writer);
+        });
+    };
+    const auto was_here = [&](const CaptureId& capture) {
+        return !capture.is_none() &&
+               (lives(capture, false) ||
+                std::any_of(state.known.begin(), state.known.end(),
+                            [&](const KnownCapture& k) { return k.id == capture; }));
+    };
+    return std::any_of(write.adds.begin(), write.adds.end(),
+                       [&](const Added& add) { return was_here(add.capture); }) ||
+           std::any_of(write.folded.begin(), write.folded.end(),
+                       [&](const KnownCapture& folded) { return was_here(folded.id); }) ||
+           std::any_of(write.over_own.begin(), write.over_own.end(),
+                       [&](const OverwrittenCapture& own) { return lives(own.capture, true); });
+}
+
 /// The server's write that makes a set or map show exactly this content, touching only what
 /// differs.
 Write keyed_write(const Field& field, const FieldState& state, const Content& content,
@@ -171,8 +193,10 @@ void Changeset::depart(StoredRecord& record, const std::string& from) {
 }
 
 void Changeset::merge(StoredRecord& record, const Field& field, const Write& write, Dot dot) {
+    FieldState& state = record.state.fields[field.number];
+    if (knows_by_capture(state, write, dot.writer)) not_as_sent(record);
     std::vector<LiveValue> left;
-    rapport::merge(record.state.fields[field.number], write, dot, field.is_keyed(), &left);
+    rapport::merge(state, write, dot, field.is_keyed(), &left);
     note_written(record, field, std::move(left));
 }
 
