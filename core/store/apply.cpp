@@ -237,7 +237,10 @@ private:
         for (const std::uint32_t run : confirmed.runs) {
             if (run > ids.size() - next) return false;
             for (const std::size_t end = next + run; next < end; ++next)
-                if (left_out) sum += checksum(save_applied(ids[next]));
+                if (left_out) {
+                    sum += checksum(save_applied(ids[next]));
+                    awaited_.erase(ids[next]);
+                }
             left_out = !left_out;
         }
         return next == ids.size() && sum == confirmed.sum;

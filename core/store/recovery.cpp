@@ -343,11 +343,17 @@ bool load_offers(sqlite::Database& db, Outgoing& out) {
     return true;
 }
 
-void note_offered(sqlite::Database& db) {
+bool note_offered(sqlite::Database& db, Recovery recovery, std::uint64_t tag) {
     db.prepare("UPDATE offer SET state = ? WHERE state = ?")
         .bind(1, kOffered)
         .bind(2, kInFlight)
         .run();
+    if (db.changes() == 0) return false;
+    if (tag != 0) {
+        recovery.basis.tag = tag;
+        store(db, recovery);
+    }
+    return true;
 }
 
 // ---- the end

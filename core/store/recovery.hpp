@@ -46,8 +46,9 @@ void begin_anew(Store::Core& core, Store::Core::Writing& writing, const Identity
 bool take_offers(sqlite::Database& db, const Limits& limits);
 /// Fills in the offers that were taken. Returns false if the request carries none.
 bool load_offers(sqlite::Database& db, Outgoing& out);
-/// The offers in flight have arrived.
-void note_offered(sqlite::Database& db);
+/// The offers in flight have arrived, and the recovery goes on from `tag` (0: as before). False:
+/// none were in flight.
+bool note_offered(sqlite::Database& db, Recovery recovery, std::uint64_t tag);
 
 /// The request that ends the recovery was answered: before its entry is added the newer ones go; a
 /// fork becomes who it is from now on.

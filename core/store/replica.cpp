@@ -513,12 +513,11 @@ std::optional<Settled> Replica::take(Incoming incoming) {
         kind = static_cast<RequestKind>(request.integer(1));
     }
     const auto recovery = kind == RequestKind::normal ? std::nullopt : open_recovery(db);
+    // A tag of offers leaves no entry: it is where the recovery goes on from.
+    if (recovery && note_offered(db, *recovery, incoming.tag)) incoming.leaves_entry = false;
     const bool ends_recovery = recovery && incoming.leaves_entry;
     const Instant now = store_.core().now();
-    if (ends_recovery)
-        end_recovery(db, *recovery, now);
-    else if (recovery)
-        note_offered(db);
+    if (ends_recovery) end_recovery(db, *recovery, now);
     if (incoming.revoked) set_meta(db, "revoked", std::int64_t{1});
     // What was offered comes once more with a download of everything, as it stands by then.
     if (recovery && !ends_recovery && recovery->cursor.empty()) incoming.records.clear();

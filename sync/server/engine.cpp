@@ -24,6 +24,7 @@ constexpr std::size_t kEntriesMax = 8;  // that a request may follow
 constexpr std::size_t kLevels = 12, kPerLevel = 2;
 constexpr std::size_t kAnswersMax =
     64;  // to one request: the device may hold the tag of any of them
+constexpr std::ptrdiff_t kOfferTagsMax = 8;  // late copies of offers draw some that nobody names
 constexpr std::int64_t kSeenEveryMs =
     5 * 60'000;  // how exact `last_seen_ms` is: a poll costs no write
 
@@ -81,6 +82,14 @@ bool hold_back_stamps(std::vector<Bundle>& bundles, std::int64_t now_ms) {
     return !replaced.empty();
 }
 
+/// A recovery goes on from a tag that this server does not know: it was restored once more.
+bool forgotten(const Device& device, const protocol::Request& request) {
+    return request.basis != protocol::Entry{} &&
+           std::none_of(device.entries.begin(), device.entries.end(), [&](const ServerEntry& e) {
+               return answer_of(e, request.basis) != nullptr;
+           });
+}
+
 /// One request of one device: where it stands in the conversation, its bundles, its page.
 class Exchange {
 public:
@@ -97,6 +106,7 @@ public:
                 take_offers(round_, device_, request_, reply_);
                 reply_.checkpoint = false;
                 reply_.receipt = device_.receipt;
+                renew_basis();
                 break;
             case Place::two_files:
                 reply_.outcome = protocol::Outcome::fork;
@@ -110,6 +120,16 @@ public:
         }
         if (request_.limits_version != round_.limits.version && !device_.revoked)
             reply_.limits = round_.limits;
+        return std::move(reply_);
+    }
+
+    protocol::Reply mismatch() {
+        reply_.next = request_.next;
+        reply_.server_time_ms = round_.now_ms();
+        reply_.outcome = protocol::Outcome::mismatch;
+        for (const ServerEntry& entry : device_.entries)
+            for (const ServerEntry::Answer& answer : entry.answers)
+                reply_.entries.push_back({entry.id, answer.tag});
         return std::move(reply_);
     }
 
@@ -146,7 +166,7 @@ private:
 
     /// To join offers again changes nothing, so they need no place of their own.
     Place place_in_recovery() {
-        if (request_.more) return Place::offers;
+        if (request_.more) return forgotten(device_, request_) ? Place::elsewhere : Place::offers;
         check_cursor(request_.cursor);
         if (!request_.anew) basis_ = request_.cursor;
         const auto& entries = device_.entries;
@@ -157,6 +177,23 @@ private:
                                          : answer_of(entries.back(), request_.basis) != nullptr;
         if (!met) return Place::elsewhere;
         return written_by_two(round_, device_, request_) ? Place::two_files : Place::next;
+    }
+
+    /// Under a further tag, durable with the offers: whoever goes on from it finds out whether this
+    /// server has been restored once more, and with it lost what it took.
+    void renew_basis() {
+        const auto entry =
+            std::find_if(device_.entries.begin(), device_.entries.end(),
+                         [&](const ServerEntry& e) { return e.id == request_.basis.id; });
+        if (entry == device_.entries.end()) return;
+        auto& answers = entry->answers;
+        const auto of_offers = [](const ServerEntry::Answer& a) { return a.cursor.empty(); };
+        if (std::count_if(answers.begin(), answers.end(), of_offers) >= kOfferTagsMax)
+            answers.erase(std::find_if(answers.begin(), answers.end(), of_offers));
+        reply_.tag = draw_tag();
+        answers.push_back({reply_.tag, {}});
+        if (answers.size() > kAnswersMax) answers.erase(answers.begin());
+        round_.tx.save(device_);
     }
 
     std::span<const ServerEntry> last_entries() const {
@@ -173,14 +210,6 @@ private:
                 return true;
             }
         return false;
-    }
-
-    protocol::Reply mismatch() {
-        reply_.outcome = protocol::Outcome::mismatch;
-        for (const ServerEntry& entry : device_.entries)
-            for (const ServerEntry::Answer& answer : entry.answers)
-                reply_.entries.push_back({entry.id, answer.tag});
-        return std::move(reply_);
     }
 
     void answer_again() {
@@ -481,6 +510,9 @@ std::string answer(Round& round, const Engine::Call& call, Engine::Answer& told)
         if (const auto early = settle_erasures(round, *device, request)) return encode(*early);
     const std::uint64_t erasures = request.erasures;
     std::optional<Device> child;
+    if (request.kind == protocol::kFork && !round.tx.device(request.writer) &&
+        forgotten(*device, request))
+        return encode(Exchange(round, *device, std::move(request)).mismatch());
     if (request.kind == protocol::kFork && !(child = forked(round, *device, request))) {
         protocol::Reply declined;
         declined.outcome = protocol::Outcome::declined;
