@@ -32,9 +32,10 @@ constexpr std::array kOwn{
     Own{"departed", false}, Own{"incomplete", false},    Own{"renewed", false},
     Own{"awaited", false}};
 constexpr std::array kOwnMeta{
-    "identity",  "enrolment_secret", "counter",       "run",        "last_sync",   "limits",
-    "recovery",  "declined",         "erasures_done", "compare_at", "compared_at", "mended",
-    "mended_at", "differing",        "revoked",       "forked_at",  "recovered_at"};
+    "identity",    "enrolment_secret", "counter",        "run",        "last_sync",    "limits",
+    "recovery",    "declined",         "erasures_done",  "compare_at", "compared_at",  "mended",
+    "mended_at",   "differing",        "revoked",        "forked_at",  "recovered_at", "parent",
+    "next_secret", "renewal",          "scopes_changed", "anew"};
 constexpr const char* kMeta = "meta";
 constexpr const char* kUnsent = " WHERE status&3<>0";
 

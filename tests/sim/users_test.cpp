@@ -80,6 +80,28 @@ struct Branch {
 
 }  // namespace
 
+TEST_CASE("what a device was before its fork stays with its user") {
+    Branch branch;
+    const std::string copy = branch.tablet.copy("before");
+    branch.visit(branch.customer, "Muster gezeigt");
+    branch.world.settle();
+    branch.tablet.restore(copy);
+    branch.world.settle();
+    const std::uint64_t fork = Replica(*branch.tablet.store).identity()->writer;
+    REQUIRE(fork != branch.first);
+
+    branch.log_out();
+    branch.enrol_second();
+    CHECK_FALSE(Replica(*branch.tablet.store).not_known());
+    CHECK(Replica(*branch.tablet.store).identity()->writer == 77);
+
+    branch.log_out();
+    branch.tablet.store->log_in("R17");
+    CHECK(Replica(*branch.tablet.store).identity()->writer == fork);
+    CHECK(Replica(*branch.tablet.store).not_known());
+    CHECK(Replica(*branch.tablet.store).identity()->writer == branch.first);
+}
+
 TEST_CASE("who logs in on another's file sees nothing of theirs, and sends nothing of it") {
     Branch branch;
     Store& store = *branch.tablet.store;
