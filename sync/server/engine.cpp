@@ -76,10 +76,17 @@ bool hold_back_stamps(std::vector<Bundle>& bundles, std::int64_t now_ms) {
                         if (add.stamp > furthest) work(add);
     };
     each([&](Added& add) { replaced[add.stamp]; });
+    // While the clock stands, after it was set back, what was held back in the push before is
+    // written over by stamps right behind it, and they stay there.
+    const Stamp beyond = HybridClock::at(now_ms + kStampAheadMsMax + 1);
     Stamp next = furthest;
-    for (auto& [sent, held] : replaced) held = ++next;
+    bool any = false;
+    for (auto& [sent, held] : replaced) {
+        held = next = sent < beyond ? sent : next + 1;
+        any |= held != sent;
+    }
     each([&](Added& add) { add.stamp = replaced[add.stamp]; });
-    return !replaced.empty();
+    return any;
 }
 
 /// A recovery goes on from a tag that this server does not know: it was restored once more.

@@ -1065,7 +1065,9 @@ HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool unto
             return;
         }
         server::Engine::Answer a = s.engine->sync({device->writer, archive});
-        if (device->revoked && a.error_code == "not_authorised") {
+        // A restored centre may have given the credential of a file to its copy, enrolled anew.
+        if ((device->revoked || (restores_ > 0 && copies_ > 0)) &&
+            a.error_code == "not_authorised") {
             response = problem(401, "not_authorised", a.error_sentence);
             return;
         }
