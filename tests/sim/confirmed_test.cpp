@@ -19,13 +19,7 @@ struct Office {
     Id<Visit> visit;
 
     explicit Office(const WorldOptions& options = {}) : world(options) {
-        Visit v;
-        v.customer_id = customer;
-        v.type = VisitType::visit;
-        v.summary = "Besuch";
-        v.purpose = {Purpose::complain};
-        v.result = VisitResult::order;
-        visit = tablet.capture(v);
+        visit = tablet.capture(a_visit(customer));
         world.settle();
         for (const auto& device : world.devices()) device->session->begin();
     }

@@ -18,13 +18,6 @@ constexpr const char* kNorth = "territory/DE-50";
 constexpr const char* kSouth = "territory/DE-40";
 constexpr std::int64_t kDayMs = 86'400'000;
 
-Visit a_visit(const Id<Customer>& customer) {
-    Visit v;
-    v.customer_id = customer;
-    v.type = VisitType::visit;
-    return v;
-}
-
 std::size_t count(Device& device, const Kind& kind) {
     Query query;
     query.kind = &kind;

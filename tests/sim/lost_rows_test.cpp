@@ -61,19 +61,10 @@ struct North {
     Id<Visit> visit;
 
     North() {
-        visit = tablet.capture(a_visit());
+        visit = tablet.capture(a_visit(customer));
         world.settle();
         // The first sync of a day compares; the day is young.
         for (const auto& device : world.devices()) sync(world, *device);
-    }
-    Visit a_visit() const {
-        Visit v;
-        v.customer_id = customer;
-        v.type = VisitType::visit;
-        v.summary = "Besuch";
-        v.purpose = {Purpose::complain};
-        v.result = VisitResult::order;
-        return v;
     }
     void lose(const RecordId& id) { damage(phone, "DELETE FROM visit WHERE id=" + blob(id)); }
     RecordStatus status(const RecordId& id) { return phone.store->status(id); }
@@ -138,7 +129,7 @@ TEST_CASE("what only the lost row held is not made up: the person enters it agai
 
 TEST_CASE("a new record that has gone from the file holds up only what builds on it") {
     North t;
-    const Id<Visit> lost = t.phone.capture(t.a_visit());
+    const Id<Visit> lost = t.phone.capture(a_visit(t.customer));
     t.lose(lost);
     Complaint about = a_complaint(t.customer, "Etikett schief");
     about.visit_id = lost;
@@ -165,7 +156,7 @@ TEST_CASE("a new record that has gone from the file holds up only what builds on
 TEST_CASE("a new record that has gone from the file is given up by discarding it") {
     North t;
     Bundling both = t.phone.store->bundle();
-    const Id<Visit> lost = both.add(t.a_visit());
+    const Id<Visit> lost = both.add(a_visit(t.customer));
     const Id<Complaint> beside = both.add(a_complaint(t.customer));
     expect(both.save());
     t.lose(lost);
@@ -180,7 +171,7 @@ TEST_CASE("a new record that has gone from the file is given up by discarding it
 
 TEST_CASE("what was sent before its row went comes back from what was sent") {
     North t;
-    const Id<Visit> fresh = t.phone.capture(t.a_visit());
+    const Id<Visit> fresh = t.phone.capture(a_visit(t.customer));
     expect(t.phone.edit(t.visit).set(&Visit::result, VisitResult::renewal).save());
     const std::string request = t.phone.session->next_request();
     t.lose(t.visit);

@@ -16,13 +16,6 @@ namespace {
 constexpr const char* kNorth = "territory/DE-50";
 constexpr const char* kSouth = "territory/DE-40";
 
-Visit a_visit(const Id<Customer>& customer) {
-    Visit v;
-    v.customer_id = customer;
-    v.type = VisitType::visit;
-    return v;
-}
-
 Note a_note(const RecordId& subject, const std::string& text) {
     Note n;
     n.subject_id = AnyId(subject);

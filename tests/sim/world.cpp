@@ -322,6 +322,16 @@ void expect(const Captured& captured) {
         FAIL_CHECK(refusal.field << " " << refusal.code << ": " << refusal.sentence);
 }
 
+Visit a_visit(const Id<Customer>& customer) {
+    Visit v;
+    v.customer_id = customer;
+    v.type = VisitType::visit;
+    v.summary = "Besuch";
+    v.purpose = {Purpose::complain};
+    v.result = VisitResult::order;
+    return v;
+}
+
 Complaint a_complaint(const Id<Customer>& customer, const std::string& words) {
     Complaint c;
     c.customer_id = customer;

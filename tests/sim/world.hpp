@@ -52,6 +52,7 @@ private:
 /// Fails the test for each refusal of a capture.
 void expect(const Captured& captured);
 
+Visit a_visit(const Id<Customer>& customer);
 Complaint a_complaint(const Id<Customer>& customer, const std::string& words = "Deckel undicht");
 
 /// How often the network does what, each 0 .. 1 per message.
