@@ -2,6 +2,9 @@
 #include "model/state.hpp"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
+#include <vector>
 
 namespace rapport {
 namespace {
@@ -25,24 +28,42 @@ struct Defaults {
     const LiveValue* before = nullptr;  // with a dot and stamp of its own
 };
 
+// Of those that as many live values have, the first by dot and stamp.
 Defaults most_common(const RecordState& state) {
-    // The newest dot of a freshly created record is that of nearly all its fields; a vote over all
-    // would cost more than it saves.
-    std::map<std::pair<Dot, Stamp>, std::pair<int, CaptureId>> votes;
+    struct Vote {
+        Dot dot;
+        Stamp stamp;
+        CaptureId capture;  // of the last value
+        std::size_t count;
+    };
+    constexpr std::size_t kFewVotes = 8;  // more than nearly any record has
+    std::vector<Vote> few;
+    std::map<std::pair<Dot, Stamp>, Vote> others;
+    few.reserve(kFewVotes);
     for (const auto& [number, field] : state.fields)
         for (const LiveValue& l : field.live) {
-            auto& vote = votes[{l.dot, l.stamp}];
-            ++vote.first;
-            vote.second = l.capture;
+            auto known = std::find_if(few.begin(), few.end(), [&](const Vote& vote) {
+                return vote.dot == l.dot && vote.stamp == l.stamp;
+            });
+            if (known == few.end() && few.size() < kFewVotes)
+                known = few.insert(known, {l.dot, l.stamp, {}, 0});
+            Vote& vote = known != few.end()
+                             ? *known
+                             : others.try_emplace({l.dot, l.stamp}, Vote{l.dot, l.stamp, {}, 0})
+                                   .first->second;
+            ++vote.count;
+            vote.capture = l.capture;
         }
-    Defaults best;
-    int most = 0;
-    for (const auto& [key, vote] : votes)
-        if (vote.first > most) {
-            most = vote.first;
-            best = {key.first, key.second, vote.second, nullptr};
-        }
-    return best;
+    Vote best{};
+    const auto count = [&](const Vote& vote) {
+        if (vote.count > best.count ||
+            (vote.count == best.count &&
+             std::tie(vote.dot, vote.stamp) < std::tie(best.dot, best.stamp)))
+            best = vote;
+    };
+    for (const Vote& vote : few) count(vote);
+    for (const auto& [key, vote] : others) count(vote);
+    return {best.dot, best.stamp, best.capture, nullptr};
 }
 
 Few<Dot> implied_counters(const FieldState& field) {

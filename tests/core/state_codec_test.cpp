@@ -105,6 +105,27 @@ TEST_CASE(
     }
 }
 
+TEST_CASE(
+    "the default of a record is what most of its values have, the first of those that share") {
+    const auto default_of = [](const RecordState& s) {
+        const std::string bytes = encode_fields(s, false);
+        WireReader r(bytes);
+        const std::uint64_t writer = r.varint();
+        return Dot{writer, r.varint()};
+    };
+    RecordState s;
+    for (std::uint16_t n = 0; n < 30; ++n) {
+        const Dot dot{100U + (n < 20 ? 20U - n : n % 5U), 7};  // of twenty writers, five twice more
+        s.fields[static_cast<std::uint16_t>(16 + n)] = {{live(dot, kStamp, "a")}, {dot}, {}};
+    }
+    CHECK(default_of(s) == Dot{101, 7});
+    const Dot last{100, 7};
+    for (const auto n : {std::uint16_t{60}, std::uint16_t{61}})
+        s.fields[n] = {{live(last, kStamp, "a")}, {last}, {}};
+    CHECK(default_of(s) == last);
+    CHECK(fields_of(encode_fields(s, false), false).fields == s.fields);
+}
+
 TEST_CASE("the wire never carries a capture id") {
     RecordState s = example();
     const std::string bytes = encode_record(s);
@@ -176,7 +197,7 @@ TEST_CASE(
     s.fields[16] = {
         {live({UINT64_MAX - 1, 1'000'000}, kStamp, "")}, {{UINT64_MAX - 1, 1'000'000}}, {}};
     const std::size_t one = encode_fields(s, false).size();
-    s.fields[17] = s.fields[16];
+    s.fields[17] = FieldState(s.fields[16]);
     CHECK(encode_fields(s, false).size() == one + 3);
 }
 

@@ -275,6 +275,45 @@ TEST_CASE_FIXTURE(
     CHECK(streams[0].id != 0);
 }
 
+TEST_CASE_FIXTURE(Fixture,
+                  "what is remembered is what would be read, until it is written over or undone") {
+    const std::string scope = "territory/DE-50";
+    const auto tx = storage->begin_write();
+    const auto author_in = [&](const std::string& tenant) {
+        const auto records = tx->changed(tenant, scope, 0, 10);
+        REQUIRE(records.size() == 1);
+        return records[0].author;
+    };
+    StoredRecord ours = a_record(1, scope), theirs = a_record(1, scope);
+    theirs.author = "R18";
+    tx->save("acme", ours);
+    tx->save("other", theirs);
+    tx->remember("acme", ours);
+    CHECK(author_in("other") == "R18");
+    for (int time = 0; time < 2; ++time) {
+        const auto found = tx->changed("acme", scope, 0, 10);
+        REQUIRE(found.size() == 1);
+        CHECK(found[0].state == ours.state);
+        CHECK(found[0].position == ours.position);
+        CHECK(found[0].author == "R17");
+    }
+    tx->remember("acme", ours);
+    CHECK(tx->record("acme", ours.state.id)->state == ours.state);
+    CHECK(tx->record("other", ours.state.id)->author == "R18");
+    tx->remember("acme", ours);
+    ours.author = "R19";
+    tx->save("acme", ours);
+    CHECK(author_in("acme") == "R19");
+    tx->savepoint([&] {
+        StoredRecord later = ours;
+        later.author = "R20";
+        tx->save("acme", later);
+        tx->remember("acme", later);
+        return false;
+    });
+    CHECK(author_in("acme") == "R19");
+}
+
 TEST_CASE_FIXTURE(Fixture, "departures share the positions of the stream they left") {
     writing(*storage, [&](Transaction& tx) {
         StoredRecord r = a_record(1, "territory/A");
