@@ -35,6 +35,8 @@ public:
         varint(t.size());
         bytes(t);
     }
+    /// Room for so many bytes, so that a message whose size is known is not moved while it grows.
+    void reserve(std::size_t bytes) { out_.reserve(bytes); }
     std::string take() { return std::move(out_); }
     const std::string& str() const { return out_; }
 

@@ -307,6 +307,7 @@ private:
 
     void write_record(Working& w) {
         PendingChange& change = own_change(w);
+        change.writes.reserve(change.writes.size() + w.edit.fields.size());
         for (FieldEdit& f : w.edit.fields) {
             const std::size_t before = captured_.refusals.size();
             check_content(*f.field, w.edit.id, f.content, limits_, captured_.refusals);
@@ -324,9 +325,10 @@ private:
         if (w.edit.create) {
             Record record{w.edit.kind, w.edit.id, {}, {}};
             refresh(w.loaded.row, w.loaded.pending);
-            record.fields = w.loaded.row.shown;
+            record.fields = std::move(w.loaded.row.shown);
             w.loaded.row.confirmed.scope =
                 !w.edit.scope.empty() ? w.edit.scope : scope_in_capture(record);
+            w.loaded.row.shown = std::move(record.fields);
             if (w.edit.kind->home == Home::territory) change.scope = w.loaded.row.confirmed.scope;
         } else {
             refresh(w.loaded.row, w.loaded.pending);

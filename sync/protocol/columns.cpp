@@ -95,7 +95,8 @@ std::uint64_t take_varint(std::string_view& from) {
 class Apart {
 public:
     static constexpr bool kApart = true;
-    explicit Apart(std::string_view archive) : archive_(archive) {}
+    explicit Apart(std::string_view archive, std::string* given_up = nullptr)
+        : archive_(archive), size_(archive.size()), given_up_(given_up) {}
     void begin(Column& column) { columns_.push_back(&column); }
     std::size_t remaining() const { return archive_.size(); }
 
@@ -135,12 +136,15 @@ public:
             throw Error(ErrorCode::protocol_violated, "an element of another length");
     }
 
+    /// Nothing if that is longer than the archive.
     std::string finish() {
         std::string out;
         append_varint(out, columns_.size());
         for (const Column* c : columns_) append_varint(out, c->bytes.size());
         std::size_t size = out.size();
         for (const Column* c : columns_) size += c->bytes.size();
+        if (size > size_) return {};
+        if (given_up_) std::string().swap(*given_up_);
         out.reserve(size);
         for (Column* c : columns_) out += std::exchange(c->bytes, {});
         return out;
@@ -153,6 +157,8 @@ public:
 
 private:
     std::string_view archive_;
+    const std::size_t size_;
+    std::string* const given_up_;
     std::vector<Column*> columns_;
 };
 
@@ -501,15 +507,28 @@ std::string walked(W& walk, Contents contents) {
 
 }  // namespace
 
-std::optional<std::string> put_apart(std::string_view archive, Contents contents) {
+namespace {
+
+template <class... A>
+std::optional<std::string> apart(Contents contents, const A&... archive) {
     try {
-        Walk<Apart> walk(archive);
+        Walk<Apart> walk(archive...);
         std::string columns = walked(walk, contents);
-        if (columns.size() <= archive.size()) return columns;
+        if (!columns.empty()) return columns;
     } catch (const Error& e) {
         if (e.code() != ErrorCode::protocol_violated) throw;
     }
     return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<std::string> put_apart(std::string_view archive, Contents contents) {
+    return apart(contents, archive);
+}
+
+std::optional<std::string> take_apart(std::string& archive, Contents contents) {
+    return apart(contents, std::string_view(archive), &archive);
 }
 
 std::string put_together(std::string_view columns, std::size_t size, Contents contents) {

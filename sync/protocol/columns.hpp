@@ -15,6 +15,9 @@ namespace rapport::protocol {
 
 /// Nothing if the archive is not of that form, or gets no shorter.
 std::optional<std::string> put_apart(std::string_view archive, Contents contents);
+/// The same of an archive that is not needed afterwards: it is emptied before the columns are
+/// joined, unless nothing is returned.
+std::optional<std::string> take_apart(std::string& archive, Contents contents);
 /// `size` is that of the archive; nothing longer is ever made. Throws Error(protocol_violated).
 std::string put_together(std::string_view columns, std::size_t size, Contents contents);
 

@@ -117,13 +117,14 @@ std::string pack(std::string archive, Contents contents) {
     unsigned char form = kIdentity;
     std::string columns;
     if (archive.size() >= kWorthCompressing) {
+        const bool small = archive.size() <= kSmallBytes;  // then both ways are tried
         if (contents != Contents::opaque)
-            columns = put_apart(archive, contents).value_or(std::string());
-        const bool small = archive.size() <= kSmallBytes;
-        if (!columns.empty() && !small) std::string().swap(archive);  // what follows needs the room
+            columns = (small ? put_apart(archive, contents) : take_apart(archive, contents))
+                          .value_or(std::string());
         std::string frame;
         if (!columns.empty()) {
             frame = compressed(columns);
+            std::string().swap(columns);
             form = contents == Contents::request ? kRequestColumns : kReplyColumns;
         }
         if (!archive.empty()) {

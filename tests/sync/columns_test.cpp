@@ -136,6 +136,17 @@ TEST_CASE("a message put apart and together again is the same bytes") {
     }
 }
 
+TEST_CASE("an archive that is not needed any more is emptied when it is put apart, and only then") {
+    Chance g(5);
+    const std::string day = encode(working_day(g, 50));
+    std::string archive = day;
+    CHECK(take_apart(archive, Contents::request) == put_apart(day, Contents::request));
+    CHECK(archive.empty());
+    std::string cut = day.substr(0, day.size() / 2);
+    CHECK_FALSE(take_apart(cut, Contents::request));
+    CHECK(cut == day.substr(0, day.size() / 2));
+}
+
 TEST_CASE("what is alike laid side by side takes a fifth less room on the wire") {
     Chance g(2);
     const std::string request = encode(working_day(g, 400)), reply = encode(page(g, 400));
