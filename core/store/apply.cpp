@@ -700,15 +700,17 @@ bool drop_not_renewed(Store::Core::Writing& writing, std::size_t limit) {
     std::size_t dropped = 0;
     for (const Kind* kind : all_kinds()) {
         std::vector<std::pair<RecordId, bool>> ids;  // with unsent work?
+        const bool purges_all = RAPPORT_PLANTED("purge_unsent_work_in_a_renewal");
         auto select = db.prepare("SELECT id, status FROM " + identifier(kind->name) +
                                  " WHERE version IS NOT NULL AND status & ? = 0 AND id NOT IN "
                                  "(SELECT record FROM renewed) LIMIT ?");
-        select.bind(1, kRowDraft | kRowHidden).bind(2, static_cast<std::int64_t>(limit - dropped));
+        select.bind(1, purges_all ? kRowDraft : kRowDraft | kRowHidden)
+            .bind(2, static_cast<std::int64_t>(limit - dropped));
         while (select.step())
             ids.emplace_back(select.id(0), (select.integer(1) & kRowPending) != 0);
         select.reset();
         for (const auto& [id, unsent] : ids) {
-            if (unsent && !RAPPORT_PLANTED("purge_unsent_work_in_a_renewal")) {
+            if (unsent && !purges_all) {
                 Loaded loaded = *load(db, *kind, id);
                 hide(writing, loaded);
                 continue;
