@@ -510,9 +510,16 @@ private:
 
     // ---- the whole
 
-    void check_whole(const Working& w) {
+    void check_whole(Working& w) {
         if (bundle_row_.state == BundleState::draft) return;
-        const Record record = w.loaded.row.record();
+        // Lent, not copied: a capture that fails on the way is undone with its row.
+        Row& shown = w.loaded.row;
+        Record record{shown.kind, shown.id, shown.confirmed.scope, std::move(shown.shown)};
+        check_whole(w, record);
+        shown.shown = std::move(record.fields);
+    }
+
+    void check_whole(const Working& w, const Record& record) {
         check_record(record, captured_.refusals);
         if (w.edit.kind->name == "answer")
             if (const auto* raw = record.value("question_id").text())
