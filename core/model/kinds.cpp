@@ -155,6 +155,25 @@ const Field& Kind::field_at(std::size_t offset) const {
     stop(name + ": no field at byte " + std::to_string(offset));
 }
 
+void detail::FieldCollector::add(const FieldFacts& facts, std::uint16_t number,
+                                 std::string_view name, const Marks& marks, const void* member) {
+    Field f;
+    f.number = number;
+    f.name = name;
+    f.policy = facts.policy;
+    f.type = facts.type();
+    f.marks = marks;
+    f.seen_by = facts.seen_by;
+    f.central = facts.central;
+    f.disclosed_from = facts.disclosed_from;
+    f.personal = facts.personal;
+    f.offset = static_cast<std::size_t>(static_cast<const char*>(member) - base_);
+    f.size = facts.size;
+    f.read = facts.read;
+    f.write = facts.write;
+    kind_.fields.push_back(std::move(f));
+}
+
 void detail::check_table(const Kind& kind) {
     if (!is_snake_case(kind.name)) stop("a kind named '" + kind.name + "'");
     for (std::size_t i = 0; i < kind.fields.size(); ++i) {

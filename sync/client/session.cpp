@@ -66,6 +66,7 @@ Incoming incoming_of(protocol::Reply&& reply) {
 void Session::begin() {
     replica_.begin_run();
     mismatches_ = 0;
+    again_ = false;
 }
 
 std::string Session::next_request() {
@@ -147,10 +148,10 @@ Session::Step Session::take_reply(std::string_view archive) {
     if (!settled) return {};
     step.counted = true;
     step.settled = *settled;
-    if (settled->again) {
-        step.out_of_step = ++mismatches_ > kMismatchesMax;
-        return step;
-    }
+    // The answer to a repeat leaves nothing out, so it cannot differ once more.
+    step.out_of_step = settled->again && again_;
+    again_ = settled->again;
+    if (again_) return step;
     if (in.checkpoint)
         while (replica_.tidy()) {
         }

@@ -70,6 +70,7 @@ private:
     Replica replica_;
     std::optional<Comparing> comparing_;
     int mismatches_ = 0;                         // in this run
+    bool again_ = false;                         // the request in flight is a repeat for its answer
     std::optional<std::uint64_t> orders_known_;  ///< by a server that asked for those after it
 };
 

@@ -170,6 +170,7 @@ TEST_CASE("a centre that is never right about what it leaves out ends the sync")
         step = t.phone.take(encode(reply));
         REQUIRE(step.settled.again);
     }
+    CHECK(requests == 2);
     CHECK(t.phone.store->status(t.visit).state != SyncState::confirmed);
     t.phone.session->begin();
     t.sound();

@@ -266,6 +266,29 @@ struct FieldOps<PerKey<T, Traits...>> {
     }
 };
 
+/// What a field's type says of it, in whatever kind it is.
+struct FieldFacts {
+    Policy policy;
+    TypeInfo (*type)();
+    Roles seen_by;
+    bool central;
+    Disclosure disclosed_from;
+    bool personal;
+    std::size_t size;
+    Content (*read)(const void* member);
+    void (*write)(void* member, const Content& content);
+};
+template <class F>
+inline constexpr FieldFacts kFactsOf{F::kPolicy,
+                                     &TypeOf<typename F::Element>::info,
+                                     FieldOps<F>::Says::seen_by,
+                                     FieldOps<F>::Says::central,
+                                     FieldOps<F>::Says::disclosed_from,
+                                     FieldOps<F>::Says::personal,
+                                     sizeof(F),
+                                     &FieldOps<F>::read,
+                                     &FieldOps<F>::write};
+
 /// The archive that walks a kind's list once.
 class FieldCollector {
 public:
@@ -279,23 +302,11 @@ public:
 private:
     template <class F>
     void add(const FieldLine<F>& line) {
-        using Ops = FieldOps<F>;
-        Field f;
-        f.number = line.number;
-        f.name = line.name;
-        f.policy = F::kPolicy;
-        f.type = TypeOf<typename F::Element>::info();
-        f.marks = line.marks;
-        f.seen_by = Ops::Says::seen_by;
-        f.central = Ops::Says::central;
-        f.disclosed_from = Ops::Says::disclosed_from;
-        f.personal = Ops::Says::personal;
-        f.offset = static_cast<std::size_t>(reinterpret_cast<const char*>(&line.member) - base_);
-        f.size = sizeof(F);
-        f.read = &Ops::read;
-        f.write = &Ops::write;
-        kind_.fields.push_back(std::move(f));
+        add(kFactsOf<F>, line.number, line.name, line.marks, &line.member);
     }
+    void add(const FieldFacts& facts, std::uint16_t number, std::string_view name,
+             const Marks& marks, const void* member);
+
     Kind& kind_;
     const char* base_;
 };
