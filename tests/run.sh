@@ -39,9 +39,9 @@ rm -rf build-release/week
 tail -n 8 build-asan/quickstart.log | head -n 1
 
 step "the simulator: whole histories from seeds, under every fault and then at rest"
-tests/sim/run.sh --plain --seeds "${RAPPORT_SIM_SEEDS:-600}" --jobs "$jobs"
+tests/sim/run.sh --plain --seeds "${RAPPORT_SIM_SEEDS:-2000}" --jobs "$jobs"
 step "the simulator: with restores, copies, other users, revocations and erasures as well"
-tests/sim/run.sh --seeds "${RAPPORT_RECOVERY_SEEDS:-250}" --jobs "$jobs"
+tests/sim/run.sh --seeds "${RAPPORT_RECOVERY_SEEDS:-500}" --jobs "$jobs"
 
 step "what is shipped: installed, in packages, and used as README.md says"
 cmake --build build-release -j "$jobs" | tail -n 1
