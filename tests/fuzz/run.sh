@@ -26,7 +26,8 @@ clangc=$(command -v clang-14 || command -v clang)
 build=build-fuzz
 launcher=()
 command -v ccache > /dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
-cmake -G Ninja -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER="$clangc" -DCMAKE_CXX_COMPILER="$clang" \
+cmake -G Ninja -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" \
+    -DCMAKE_C_COMPILER="$clangc" -DCMAKE_CXX_COMPILER="$clang" \
     -DRAPPORT_FUZZ=ON -DRAPPORT_PROGRAMS=OFF -DRAPPORT_TESTS=OFF \
     -DRAPPORT_SANITIZE=fuzzer-no-link,address,undefined "${launcher[@]}" > /dev/null
 cmake --build "$build" --target $(printf '%s_fuzz ' "${names[@]}")
