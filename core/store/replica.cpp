@@ -293,6 +293,49 @@ std::vector<std::int64_t> in_order_of_sending(sqlite::Database& db, std::size_t 
     return ids;
 }
 
+// Freezes what may go now while it fits; in a recovery, behind what was sent and not answered.
+void take_bundles(sqlite::Database& db, const Limits& limits, bool again, Outgoing& out) {
+    Freezer freezer(db, out.writer);
+    std::size_t size = 0;
+    const auto room_for = [&](const std::string& bytes) {
+        return size == 0 || size + bytes.size() <= limits.request_bytes_max;
+    };
+    // After a restore, what was sent and not answered goes again as it was.
+    if (again) {
+        auto frozen = db.prepare("SELECT id, bytes FROM bundle WHERE state = 2 ORDER BY counter");
+        while (frozen.step()) {
+            std::string bytes(frozen.blob(1));
+            size += bytes.size();
+            db.prepare("INSERT INTO request_bundle(bundle) VALUES(?)")
+                .bind(1, frozen.integer(0))
+                .run();
+            out.bundles.push_back(std::move(bytes));
+        }
+    }
+    const std::size_t places =
+        limits.request_bundles_max -
+        std::min<std::size_t>(limits.request_bundles_max, out.bundles.size());
+    std::vector<std::int64_t> ids = in_order_of_sending(db, places);
+    for (std::size_t taken = 0, next = 0; next < ids.size(); ++next) {
+        auto bytes = freezer.bytes_of(ids[next]);
+        if (!bytes) {
+            BundleRow row = *load_bundle(db, ids[next]);
+            if (!park_without_rows(db, row))
+                throw Error(ErrorCode::internal, "a bundle cannot be frozen and lacks no row");
+            // What waits for it stays as well.
+            ids = in_order_of_sending(db, places - taken);
+            next = static_cast<std::size_t>(-1);
+            continue;
+        }
+        if (!room_for(*bytes)) break;
+        size += bytes->size();
+        freezer.freeze(ids[next], *bytes);
+        out.bundles.push_back(*std::move(bytes));
+        ++taken;
+    }
+    freezer.keep_counter();
+}
+
 // What was captured before enrolment gets its author and territory.
 void adopt(Store::Core::Writing& writing, const Identity& identity) {
     sqlite::Database& db = writing.db;
@@ -440,46 +483,7 @@ Outgoing Replica::compose(const Limits& limits, std::optional<Comparison> compar
     }
     fill_in(db, out, *identity);
 
-    Freezer freezer(db, out.writer);
-    std::size_t size = 0;
-    const auto room_for = [&](const std::string& bytes) {
-        return size == 0 || size + bytes.size() <= limits.request_bytes_max;
-    };
-    // After a restore, what was sent and not answered goes again as it was.
-    if (recovery && !offers) {
-        auto frozen = db.prepare("SELECT id, bytes FROM bundle WHERE state = 2 ORDER BY counter");
-        while (frozen.step()) {
-            std::string bytes(frozen.blob(1));
-            size += bytes.size();
-            db.prepare("INSERT INTO request_bundle(bundle) VALUES(?)")
-                .bind(1, frozen.integer(0))
-                .run();
-            out.bundles.push_back(std::move(bytes));
-        }
-    }
-    const std::size_t places =
-        offers ? 0
-               : limits.request_bundles_max -
-                     std::min<std::size_t>(limits.request_bundles_max, out.bundles.size());
-    std::vector<std::int64_t> ids = in_order_of_sending(db, places);
-    for (std::size_t taken = 0, next = 0; next < ids.size(); ++next) {
-        auto bytes = freezer.bytes_of(ids[next]);
-        if (!bytes) {
-            BundleRow row = *load_bundle(db, ids[next]);
-            if (!park_without_rows(db, row))
-                throw Error(ErrorCode::internal, "a bundle cannot be frozen and lacks no row");
-            // What waits for it stays as well.
-            ids = in_order_of_sending(db, places - taken);
-            next = static_cast<std::size_t>(-1);
-            continue;
-        }
-        if (!room_for(*bytes)) break;
-        size += bytes->size();
-        freezer.freeze(ids[next], *bytes);
-        out.bundles.push_back(*std::move(bytes));
-        ++taken;
-    }
-    freezer.keep_counter();
+    if (!offers) take_bundles(db, limits, recovery.has_value(), out);
     db.prepare("INSERT INTO request(one, next, kind, last_id, last_tag, extra) VALUES(1,?,?,?,?,?)")
         .bind(1, out.next)
         .bind(2, static_cast<std::int64_t>(out.kind))
