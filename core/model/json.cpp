@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <nlohmann/json.hpp>
 #include <set>
 
+#include "model/json_tree.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
 
@@ -120,66 +120,70 @@ std::string unknown_content(const Content& content) {
 
 // ---- reading
 
-/// Walks a text without keeping it and stops at the first thing that must not reach the tree:
-/// nesting that is too deep, too many values, an object that names a key twice, or a text that is
-/// no JSON.
-class Scan : public nlohmann::json_sax<Json> {
+/// Makes the tree of a text, and stops at the first thing that must not reach it: nesting that is
+/// too deep, too many values, an object that names a key twice, or a text that is no JSON.
+class TreeBuilder : public nlohmann::json_sax<Json> {
 public:
-    explicit Scan(std::size_t values_max) : values_left_(values_max) {}
+    explicit TreeBuilder(std::size_t values_max) : values_left_(values_max) {}
 
+    Json tree;
     std::optional<RefusalCode> fault;
 
-    bool null() override { return count(); }
-    bool boolean(bool) override { return count(); }
-    bool number_integer(number_integer_t) override { return count(); }
-    bool number_unsigned(number_unsigned_t) override { return count(); }
-    bool number_float(number_float_t, const string_t&) override { return count(); }
-    bool string(string_t&) override { return count(); }
-    bool binary(binary_t&) override { return count(); }
-    bool start_object(std::size_t) override { return open(); }
+    bool null() override { return put(nullptr); }
+    bool boolean(bool value) override { return put(value); }
+    bool number_integer(number_integer_t value) override { return put(value); }
+    bool number_unsigned(number_unsigned_t value) override { return put(value); }
+    bool number_float(number_float_t value, const string_t&) override { return put(value); }
+    bool string(string_t& value) override { return put(std::move(value)); }
+    bool binary(binary_t&) override { return stop(refusal_code::kNotJson); }
+    bool start_object(std::size_t) override { return open(Json::object()); }
     bool end_object() override { return close(); }
-    bool start_array(std::size_t) override { return open(); }
+    bool start_array(std::size_t) override { return open(Json::array()); }
     bool end_array() override { return close(); }
     bool key(string_t& name) override {
-        return keys_.back().insert(name).second || stop(refusal_code::kDuplicateKey);
+        auto& members = open_.back()->get_ref<Json::object_t&>();
+        const auto [at, is_new] = members.emplace(std::move(name), nullptr);
+        place_ = &at->second;
+        return is_new || stop(refusal_code::kDuplicateKey);
     }
     bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override {
         return stop(refusal_code::kNotJson);
     }
 
 private:
-    bool count() { return values_left_-- > 0 || stop(refusal_code::kTooManyValues); }
-    bool open() {
-        if (!count()) return false;
-        keys_.emplace_back();
-        return static_cast<int>(keys_.size()) <= kJsonDepthMax || stop(refusal_code::kTooDeep);
+    bool put(Json value) {
+        if (values_left_-- == 0) return stop(refusal_code::kTooManyValues);
+        if (!open_.empty() && open_.back()->is_array()) {
+            auto& elements = open_.back()->get_ref<Json::array_t&>();
+            elements.push_back(std::move(value));
+            place_ = &elements.back();
+        } else {
+            *place_ = std::move(value);
+        }
+        return true;
+    }
+    bool open(Json value) {
+        if (!put(std::move(value))) return false;
+        open_.push_back(place_);
+        return static_cast<int>(open_.size()) <= kJsonDepthMax || stop(refusal_code::kTooDeep);
     }
     bool close() {
-        keys_.pop_back();
+        open_.pop_back();
         return true;
     }
     bool stop(RefusalCode code) {
         if (!fault) fault = code;
         return false;
     }
-    std::vector<std::set<std::string>> keys_;  // of the objects and arrays that are open
+    Json* place_ = &tree;      // of the value put last, or of the one that follows its key
+    std::vector<Json*> open_;  // objects and arrays; only the innermost one grows
     std::size_t values_left_;
 };
 
-std::optional<RefusalCode> fault_in(std::string_view text, std::size_t values_max) {
-    Scan scan(values_max);
-    if (Json::sax_parse(text, &scan)) return std::nullopt;
-    return scan.fault.value_or(RefusalCode(refusal_code::kNotJson));
-}
-
-/// The tree of a text from outside, or the code of what is wrong with it.
-struct Read {
-    Json tree;
-    std::optional<RefusalCode> fault{};
-};
-Read read(std::string_view text, std::size_t values_max) {
-    if (const auto fault = fault_in(text, values_max)) return {nullptr, fault};
-    return {Json::parse(text, nullptr, false)};
+JsonTree built(std::string_view text, std::size_t values_max) {
+    TreeBuilder builder(values_max);
+    if (Json::sax_parse(text, &builder)) return {std::move(builder.tree), std::nullopt};
+    return {nullptr, builder.fault.value_or(RefusalCode(refusal_code::kNotJson))};
 }
 
 /// What the sentence of a fault is filled with.
@@ -430,11 +434,12 @@ std::optional<std::size_t> place_of(const Field& field, std::string_view part) {
 
 }  // namespace
 
-std::optional<std::string_view> json_fault(std::string_view text) {
-    if (text.size() > kJsonBytesMax) return RefusalCode(refusal_code::kTooLarge).text();
-    const auto fault = fault_in(text, kJsonValuesMax);
-    return fault ? std::optional(fault->text()) : std::nullopt;
+JsonTree read_json(std::string_view text) {
+    if (text.size() > kJsonBytesMax) return {nullptr, RefusalCode(refusal_code::kTooLarge)};
+    return built(text, kJsonValuesMax);
 }
+
+JsonTree read_stored_json(std::string_view text) { return built(text, SIZE_MAX); }
 
 bool travels_as_text(const TypeInfo& type) { return type.min < -kExactMax || type.max > kExactMax; }
 
@@ -492,10 +497,9 @@ std::optional<Content> content_from_json(const Field& field, std::string_view js
                                          const ResolveReference& resolve, const RecordId& record,
                                          std::vector<Refusal>& out) {
     Reader reader(resolve, record, out);
-    const Read read_json = read(json, SIZE_MAX);  // what edits that met made of a map is read, too
-    if (read_json.fault)
-        return reader.miss(field.name, *read_json.fault, parameters_of(*read_json.fault));
-    return reader.content(field, read_json.tree);
+    const auto [tree, fault] = read_stored_json(json);
+    if (fault) return reader.miss(field.name, *fault, parameters_of(*fault));
+    return reader.content(field, tree);
 }
 
 std::optional<Content> content_from_text(const Field& field, std::string_view part,
@@ -548,14 +552,12 @@ Content over_part(const Field& field, std::string_view part, const Content& show
 ImportLine parse_import_line(std::string_view json, const ResolveReference& resolve) {
     ImportLine line;
     Reader reader(resolve, line.record.id, line.refusals);
-    const Read read_json = json.size() > kJsonBytesMax
-                               ? Read{nullptr, RefusalCode(refusal_code::kTooLarge)}
-                               : read(json, kJsonValuesMax);
-    const Json& tree = read_json.tree;
-    if (read_json.fault) {
-        std::vector<std::string> parameters = parameters_of(*read_json.fault);
+    const JsonTree read = read_json(json);
+    const Json& tree = read.tree;
+    if (read.fault) {
+        std::vector<std::string> parameters = parameters_of(*read.fault);
         parameters.insert(parameters.begin(), "line");
-        reader.miss("", *read_json.fault, std::move(parameters));
+        reader.miss("", *read.fault, std::move(parameters));
         return line;
     }
     if (!tree.is_object()) {

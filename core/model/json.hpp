@@ -24,10 +24,6 @@ inline constexpr int kJsonDepthMax = 16;
 /// records of a bundle have 40 each with that; 256 KiB hold 13 bytes for each.
 inline constexpr std::size_t kJsonValuesMax = 20'000;
 
-/// The code of what forbids making a tree of a text from outside: `not_json`, `too_large`,
-/// `too_deep`, `duplicate_key` or `too_many_values`; nullopt: nothing.
-std::optional<std::string_view> json_fault(std::string_view text);
-
 std::string to_json(const Record& record);
 /// The same with members before those of the record, their values already encoded:
 /// `{"event":"created",...}` for the feed.

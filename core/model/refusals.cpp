@@ -10,6 +10,14 @@
 namespace rapport {
 namespace {
 
+// The whole list as one text, every part ended by a zero: a table of views would be 20 KiB of code
+// or of addresses that are filled in when the library is loaded.
+constexpr char kTexts[] =
+#define RAPPORT_REFUSAL(code, form, english, german) code "\0" form "\0" english "\0" german "\0"
+#include "model/refusal.def"
+#undef RAPPORT_REFUSAL
+    ;
+
 const RefusalText* text_of(std::string_view code, std::string_view form) {
     for (const RefusalText& text : refusal_texts())
         if (text.code == code && text.form == form) return &text;
@@ -56,11 +64,17 @@ std::string filled(std::string_view pattern, std::string_view field,
 }  // namespace
 
 const std::vector<RefusalText>& refusal_texts() {
-    static const std::vector<RefusalText> texts{
-#define RAPPORT_REFUSAL(code, form, english, german) {code, form, english, german},
-#include "model/refusal.def"
-#undef RAPPORT_REFUSAL
-    };
+    static const std::vector<RefusalText> texts = [] {
+        std::vector<RefusalText> all;
+        std::string_view rest(kTexts, sizeof kTexts - 1);
+        const auto next = [&rest] {
+            const std::string_view text = rest.substr(0, rest.find('\0'));
+            rest.remove_prefix(text.size() + 1);
+            return text;
+        };
+        while (!rest.empty()) all.push_back({next(), next(), next(), next()});
+        return all;
+    }();
     return texts;
 }
 

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "model/json.hpp"
+#include "model/json_tree.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
 #include "store/core.hpp"
@@ -28,13 +28,14 @@ std::string dumped(const Tree& tree) {
 
 // The tree of a text from outside; bounded, and no object names a key twice.
 Json parsed(std::string_view json) {
-    if (const auto fault = json_fault(json))
+    auto [tree, fault] = read_json(json);
+    if (fault)
         invalid(*fault == refusal_code::kTooLarge        ? "the text is longer than 1 MiB"
                 : *fault == refusal_code::kTooDeep       ? "the text is nested too deeply"
                 : *fault == refusal_code::kTooManyValues ? "the text holds too many values"
                 : *fault == refusal_code::kDuplicateKey  ? "an object of the text names a key twice"
                                                          : "the text is not JSON in UTF-8");
-    return Json::parse(json);
+    return std::move(tree);
 }
 
 Json objects_of(std::string_view json) {

@@ -9,9 +9,8 @@
 #include <tuple>
 #include <unordered_map>
 
-#include <nlohmann/json.hpp>
-
 #include "model/json.hpp"
+#include "model/json_tree.hpp"
 #include "model/validation.hpp"
 #include "rapport/error.hpp"
 #include "store/schema.hpp"
@@ -172,29 +171,13 @@ int bind_content(sqlite::Statement& statement, int index, const Field& field,
     return width;
 }
 
-// Edits that met can make a set or map larger than JSON from outside may be; then element by
-// element.
-std::vector<std::string> in_readable_pieces(std::string_view json) {
-    if (json.size() <= kJsonBytesMax) return {std::string(json)};
-    const auto tree = nlohmann::json::parse(json, nullptr, false);
-    std::vector<std::string> pieces;
-    for (const auto& [key, element] : tree.items())
-        pieces.push_back(
-            (tree.is_array() ? nlohmann::json::array({element}) : nlohmann::json{{key, element}})
-                .dump());
-    return pieces;
-}
-
 Content keyed_content(const Kind& kind, const Field& field, std::string_view json) {
-    Content all;
     std::vector<Refusal> refusals;
-    for (const std::string& piece : in_readable_pieces(json)) {
-        auto content = content_from_json(field, piece, {}, RecordId{}, refusals);
-        if (!content) damaged(kind, "an unreadable " + field.name);
-        std::move(content->begin(), content->end(), std::back_inserter(all));
-    }
-    std::sort(all.begin(), all.end(), [](const Item& a, const Item& b) { return a.key < b.key; });
-    return all;
+    auto content = content_from_json(field, json, {}, RecordId{}, refusals);
+    if (!content) damaged(kind, "an unreadable " + field.name);
+    std::sort(content->begin(), content->end(),
+              [](const Item& a, const Item& b) { return a.key < b.key; });
+    return std::move(*content);
 }
 
 // Leaves `column` behind those of the register.
@@ -224,20 +207,21 @@ Content content_at(const sqlite::Statement& statement, int column, const Field& 
 // ---- texts with more than one sibling, which a text column cannot hold apart
 
 std::string siblings_of(const Row& row) {
-    nlohmann::json all = nlohmann::json::object();
+    std::map<std::string, std::vector<std::string>> all;
     for (const auto& [number, content] : row.shown) {
         const Field* field = row.kind->field(number);
         if (!field || field->policy != Policy::keep_both || content.size() < 2) continue;
-        auto& texts = all[std::to_string(number)] = nlohmann::json::array();
+        std::vector<std::string>& texts = all[std::to_string(number)];
         for (const Item& item : content)
             if (const std::string* text = item.value.text()) texts.push_back(*text);
     }
     if (all.empty()) return {};
-    return all.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    return nlohmann::ordered_json(all).dump(-1, ' ', false,
+                                            nlohmann::ordered_json::error_handler_t::replace);
 }
 
 void read_siblings(std::string_view json, const Kind& kind, FieldMap<Content>& shown) {
-    const auto all = nlohmann::json::parse(json, nullptr, false);
+    const nlohmann::json all = read_stored_json(json).tree;
     if (!all.is_object()) damaged(kind, "unreadable siblings");
     for (const auto& [number, texts] : all.items()) {
         const Field* field = nullptr;

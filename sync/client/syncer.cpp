@@ -3,11 +3,10 @@
 
 #include <algorithm>
 #include <charconv>
-#include <nlohmann/json.hpp>
 
 #include "client/address.hpp"
 #include "client/session.hpp"
-#include "model/json.hpp"
+#include "model/json_tree.hpp"
 #include "model/planted.hpp"
 #include "protocol/messages.hpp"
 
@@ -42,11 +41,14 @@ std::optional<Milliseconds> retry_after(const HttpResponse& response) {
     return std::min(Milliseconds(std::int64_t{seconds} * 1000), kRetryAfterMax);
 }
 
+std::string dumped(const nlohmann::ordered_json& json) {
+    return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 /// What a problem document says (RFC 9457); nothing if the answer is none.
 std::optional<std::string> problem_in(const HttpResponse& response) {
     if (!has_type(response, kProblemType)) return std::nullopt;
-    if (json_fault(response.body)) return std::nullopt;
-    const auto body = nlohmann::json::parse(response.body);
+    const nlohmann::json body = read_json(response.body).tree;
     if (!body.is_object()) return std::nullopt;
     for (const char* member : {"detail", "title"})
         if (const auto at = body.find(member);
@@ -129,7 +131,7 @@ std::string to_json(const SyncResult& r) {
                                 {"bytes_sent", r.bytes_sent},
                                 {"bytes_received", r.bytes_received}};
     if (r.retry_after) tree["retry_after_ms"] = r.retry_after->count();
-    return tree.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+    return dumped(tree);
 }
 
 Milliseconds Backoff::next(Environment& environment, std::optional<Milliseconds> retry_after) {
@@ -387,11 +389,8 @@ void Syncer::enrol(const std::string& server_url, const std::string& code) {
     request.timeout = kEnrolTimeMax;
     request.reply_bytes_max = kEnrolReplyBytesMax;
     const auto ask = [&] {
-        request.body = nlohmann::json{
-            {"code", code},
-            {"file", impl_->store.overview().file_id},
-            {"credential",
-             secret}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+        request.body = dumped(
+            {{"code", code}, {"credential", secret}, {"file", impl_->store.overview().file_id}});
         return impl_->transport.exchange(request, impl_->cancel, {});
     };
     HttpResponse response = ask();
@@ -424,7 +423,7 @@ void Syncer::enrol(const std::string& server_url, const std::string& code) {
     identity.server = server;
     identity.credential = secret;
     try {
-        const auto answer = nlohmann::json::parse(response.body);
+        const nlohmann::json answer = read_json(response.body).tree;
         identity.tenant = answer.at("tenant").get<std::string>();
         identity.rep = answer.at("rep").get<std::string>();
         const auto role = role_named(answer.at("role").get<std::string>());

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <random>
 
+#include "model/json_tree.hpp"
 #include "model/validation.hpp"
 #include "rapport/kinds.hpp"
 
@@ -463,9 +464,10 @@ TEST_CASE("hostile lines are refused quickly and never crash") {
     for (std::size_t i = 2; i < kJsonValuesMax; ++i) full += ",0";
     CHECK(import_codes(full + "]") == ":wrong_type");
     CHECK(import_codes(full + ",0]") == ":too_many_values");
-    CHECK(json_fault(full + ",0]") == "too_many_values");
-    CHECK_FALSE(json_fault(full + "]"));
-    CHECK(json_fault(std::string(kJsonBytesMax + 1, ' ')) == "too_large");
+    CHECK(read_json(full + ",0]").fault == RefusalCode("too_many_values"));
+    CHECK_FALSE(read_json(full + "]").fault);
+    CHECK_FALSE(read_stored_json(full + ",0]").fault);
+    CHECK(read_json(std::string(kJsonBytesMax + 1, ' ')).fault == RefusalCode("too_large"));
     std::string nested =
         R"({"kind":"visit","fields":{"mood":)" + std::string(14, '[') + std::string(14, ']') + "}}";
     CHECK(import_codes(nested) == "mood:wrong_type");
@@ -477,6 +479,16 @@ TEST_CASE("hostile lines are refused quickly and never crash") {
     std::string many = R"({"kind":"customer","fields":{"ext":{)";
     for (int i = 0; i < 19'990; ++i) many += (i ? ",\"" : "\"") + std::to_string(i) + "\":\"\"";
     CHECK(import_codes(many + "}}}") == "");
+}
+
+TEST_CASE("a text becomes the tree that it says") {
+    const std::string text =
+        R"({"a":[1,[],{"b":-2,"c":{}},"d"],"e":{"f":[[[true]],null]},"g":1.5,"h":18446744073709551615})";
+    const JsonTree read = read_json(text);
+    REQUIRE_FALSE(read.fault);
+    CHECK(read.tree.dump() == text);
+    CHECK(read_json("\"x\"").tree == "x");
+    CHECK(read_json(R"({"a":[1,2)").tree.is_null());
 }
 
 TEST_CASE("a map that edits made larger than any line still reads back") {
