@@ -31,7 +31,7 @@ step "concurrent parts with ThreadSanitizer"
 ctest --test-dir build-tsan --output-on-failure -R "^($tsan_tests)\$"
 
 step "each fuzzer for a moment"
-tests/fuzz/run.sh --seconds "${RAPPORT_FUZZ_SECONDS:-10}"
+tests/fuzz/run.sh --seconds "${RAPPORT_FUZZ_SECONDS:-10}" --seed 1
 
 step "the quickstart, from a clean start"
 rm -rf build-release/week

@@ -158,7 +158,8 @@ Record show(const RecordState& state) {
         if (field)
             content = show(*field, field_state);
         else
-            for (const LiveValue& l : field_state.live) content.push_back({l.key, l.value});
+            for (const LiveValue& l : field_state.live)
+                if (!l.elided) content.push_back({l.key, l.value});
         if (!content.empty()) record.fields.emplace(number, std::move(content));
     }
     return record;

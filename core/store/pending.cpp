@@ -46,6 +46,13 @@ std::string encode_change(const PendingChange& change, const Row& row) {
 
 std::vector<Write> decode_change(std::string_view bytes, const Row& row) {
     StoredWrites stored(bytes);
+    for (const Write& write : stored.writes)
+        if (const Field* field = row.kind ? row.kind->field(write.field) : nullptr)
+            for (const Added& a : write.adds)
+                if (const auto wrong = unsound(*field, a.key, a.value); !wrong.empty())
+                    throw Error(
+                        ErrorCode::storage_damaged,
+                        "a change of " + row.kind->name + " whose " + field->name + " " + wrong);
     for (Write& write : stored.writes) {
         if (write.adds.empty() ||
             !std::binary_search(stored.in_row.begin(), stored.in_row.end(), write.field))

@@ -105,7 +105,8 @@ bool is_integer(Shape shape) {
     return shape == Shape::boolean || shape == Shape::integer || shape == Shape::instant;
 }
 
-// Would the columns give back exactly this value? What does not fit stays in the version alone.
+// Would the columns give back exactly this value? What does not fit, as a group to which a newer
+// server has added a part, stays in the version alone and is not shown.
 bool fits(const TypeInfo& type, const Value& value) {
     if (type.shape != Shape::group)
         return is_integer(type.shape) ? value.integer() != nullptr : value.text() != nullptr;
@@ -138,6 +139,13 @@ Value value_at(const sqlite::Statement& statement, int column, Shape shape) {
     return std::string(shape == Shape::reference ? statement.blob(column) : statement.text(column));
 }
 
+void leave_out_misfits(const Field& field, Content& content) {
+    if (field.is_keyed()) return;
+    content.erase(std::remove_if(content.begin(), content.end(),
+                                 [&](const Item& item) { return !fits(field.type, item.value); }),
+                  content.end());
+}
+
 // ---- one field in its columns
 
 // Returns how many columns the field has.
@@ -151,21 +159,15 @@ int bind_content(sqlite::Statement& statement, int index, const Field& field,
         statement.bind(index, std::string_view(content_to_json(field, *content)));
     } else if (field.policy == Policy::keep_both && content->size() > 1) {
         std::vector<std::string> texts;
-        for (const Item& item : *content)
-            if (const std::string* text = item.value.text()) texts.push_back(*text);
+        for (const Item& item : *content) texts.push_back(*item.value.text());
         statement.bind(index, std::string_view(detail::joined(texts)));
     } else {
         const Value& value = content->front().value;
-        const bool held = fits(field.type, value);
-        for (int i = 0; i < width; ++i) {
+        if (!group) bind_value(statement, index, field.type.shape, value);
+        for (int i = 0; group && i < width; ++i) {
             const auto part = static_cast<std::size_t>(i);
-            if (!held)
-                statement.bind_null(index + i);
-            else if (group)
-                bind_value(statement, index + i, field.type.parts[part].type.shape,
-                           (*value.parts())[part]);
-            else
-                bind_value(statement, index, field.type.shape, value);
+            bind_value(statement, index + i, field.type.parts[part].type.shape,
+                       (*value.parts())[part]);
         }
     }
     return width;
@@ -212,8 +214,7 @@ std::string siblings_of(const Row& row) {
         const Field* field = row.kind->field(number);
         if (!field || field->policy != Policy::keep_both || content.size() < 2) continue;
         std::vector<std::string>& texts = all[std::to_string(number)];
-        for (const Item& item : content)
-            if (const std::string* text = item.value.text()) texts.push_back(*text);
+        for (const Item& item : content) texts.push_back(*item.value.text());
     }
     if (all.empty()) return {};
     return nlohmann::ordered_json(all).dump(-1, ' ', false,
@@ -228,6 +229,8 @@ void read_siblings(std::string_view json, const Kind& kind, FieldMap<Content>& s
         for (const Field& f : kind.fields)
             if (std::to_string(f.number) == number) field = &f;
         if (!field) continue;  // a newer build's
+        if (field->policy != Policy::keep_both || !texts.is_array() || texts.size() < 2)
+            damaged(kind, "siblings where " + field->name + " can have none");
         Content content;
         for (const auto& text : texts) {
             if (!text.is_string()) damaged(kind, "unreadable siblings");
@@ -260,7 +263,6 @@ std::string version_of(const Row& row) {
     });
 }
 
-// What a disk has made of a text is not to be shown, or saved as something else.
 bool is_sound(const TypeInfo& type, const Value& value) {
     if (const std::string* text = value.text())
         return type.shape == Shape::reference || is_utf8(*text);
@@ -270,6 +272,19 @@ bool is_sound(const TypeInfo& type, const Value& value) {
         if (!is_sound(type.parts[i].type, (*parts)[i])) return false;
     return true;
 }
+
+}  // namespace
+
+std::string unsound(const Field& field, const std::string& key, const Value& value) {
+    if (!is_sound(field.type, value) || (field.policy == Policy::per_key && !is_utf8(key)))
+        return "is not UTF-8";
+    if (field.policy != Policy::per_key &&
+        key != (field.is_set() ? canonical_bytes(value) : std::string()))
+        return "has the key of something else";
+    return {};
+}
+
+namespace {
 
 void read_version(std::string_view version, Row& row) {
     try {
@@ -289,9 +304,8 @@ void read_version(std::string_view version, Row& row) {
         }
         for (LiveValue& live : field_state.live) {
             if (!live.elided) {
-                if (!is_sound(field->type, live.value) ||
-                    (field->policy == Policy::per_key && !is_utf8(live.key)))
-                    damaged(*row.kind, "a version whose " + field->name + " is not UTF-8");
+                if (const auto wrong = unsound(*field, live.key, live.value); !wrong.empty())
+                    damaged(*row.kind, "a version whose " + field->name + " " + wrong);
                 continue;
             }
             const auto shown = row.shown.find(number);
@@ -416,8 +430,12 @@ void save_row(sqlite::Database& db, Row& row) {
     for (const Layout::Place& place : layout.places) {
         const Content* now = content_in(row.shown, *place.field);
         const Content* before = row.read ? content_in(*row.read, *place.field) : nullptr;
-        const bool same = row.read && (now && before ? *now == *before : now == before);
-        if (!same) places.push_back(&place);
+        if (row.read && (now && before ? *now == *before : now == before)) continue;
+        places.push_back(&place);
+        if (!now) continue;
+        Content& content = row.shown[place.field->number];
+        leave_out_misfits(*place.field, content);
+        if (content.empty()) row.shown.erase(place.field->number);
     }
     {
         auto statement = fresh ? db.prepare(layout.insert) : db.prepare(update_of(layout, places));
@@ -488,7 +506,8 @@ bool confirm_row(sqlite::Database& db, const RecordState& confirmed,
     update.bind_borrowed_blob(3, version);
     int next = 4;
     for (const Field* field : others) {
-        const Content content = show(*field, confirmed.fields.at(field->number));
+        Content content = show(*field, confirmed.fields.at(field->number));
+        leave_out_misfits(*field, content);
         next += bind_content(update, next, *field, &content);
     }
     update.bind(next, confirmed.id).run();
@@ -506,8 +525,9 @@ std::vector<const Field*> wrongly_shown(const Row& row) {
     for (const Field& field : row.kind->fields) {
         const auto shown = row.shown.find(field.number);
         const auto state = row.confirmed.fields.find(field.number);
-        const Content expected =
+        Content expected =
             state == row.confirmed.fields.end() ? Content{} : show(field, state->second);
+        leave_out_misfits(field, expected);
         if ((shown == row.shown.end() ? Content{} : shown->second) != expected)
             wrong.push_back(&field);
     }

@@ -268,6 +268,7 @@ private:
         index_kinds_with_rows(db_);
         for (const Kind* kind : all_kinds()) mend_rows(*kind);
         mend_bundles();
+        mend_changes();
         restore_from_sent();
         drop_orphans();
         for (const Kind* kind : all_kinds()) queue_forgotten(*kind);
@@ -427,19 +428,55 @@ private:
         return true;
     }
 
+    // A write that a disk has broken is left out of its change, and the rest goes on.
+    void mend_changes() {
+        struct Mended {
+            std::int64_t bundle;
+            RecordId record;
+            std::string writes;
+        };
+        std::vector<Mended> mended_changes;
+        std::size_t broken = 0;
+        auto select = db_.prepare("SELECT bundle, record, kind, writes FROM change");
+        while (select.step()) {
+            const Kind* kind = kind_numbered(static_cast<std::uint16_t>(select.integer(2)));
+            std::optional<StoredWrites> stored;
+            try {
+                stored.emplace(select.blob(3));
+            } catch (const Error&) {
+                continue;  // drop_orphans
+            }
+            const std::size_t before = broken;
+            broken += std::erase_if(stored->writes, [&](const Write& write) {
+                const Field* field = kind ? kind->field(write.field) : nullptr;
+                return field &&
+                       std::any_of(write.adds.begin(), write.adds.end(), [&](const Added& a) {
+                           return !unsound(*field, a.key, a.value).empty();
+                       });
+            });
+            if (broken == before) continue;
+            mended_changes.push_back({select.integer(0), select.id(1), stored->encode()});
+        }
+        select.reset();
+        for (const Mended& m : mended_changes)
+            db_.prepare("UPDATE change SET writes=? WHERE bundle=? AND record=?")
+                .bind_blob(1, m.writes)
+                .bind(2, m.bundle)
+                .bind(3, m.record)
+                .run();
+        mended(broken, "writes of unsent changes are no longer readable");
+    }
+
     void drop_orphans() {
         std::vector<std::pair<std::int64_t, RecordId>> lost;
-        auto select = db_.prepare("SELECT bundle, record, kind FROM change");
+        auto select = db_.prepare("SELECT bundle, record, kind, writes FROM change");
         while (select.step()) {
             const Kind* kind = kind_numbered(static_cast<std::uint16_t>(select.integer(2)));
             const RecordId id = select.id(1);
             try {
+                StoredWrites{select.blob(3)};
                 const auto row = kind ? load_row(db_, *kind, id) : std::nullopt;
-                if (!row) {
-                    lost.emplace_back(select.integer(0), id);
-                    continue;
-                }
-                load_pending(db_, *row);
+                if (!row) lost.emplace_back(select.integer(0), id);
             } catch (const Error&) {
                 lost.emplace_back(select.integer(0), id);
             }

@@ -539,3 +539,22 @@ TEST_CASE("the clock goes on where the newest capture left it, whatever became o
     }
     open();
 }
+
+TEST_CASE("a text that a disk has broken in unsent work is damage, and the rest can be captured") {
+    Pocket phone;
+    Customer dairy;
+    dairy.name = "Molkerei Nord";
+    dairy.tags = {"Export"};
+    const auto [id, captured] = phone.store.put(dairy);
+    {
+        Store::Core::Writing writing(phone.store.core());
+        writing.db.execute(
+            "UPDATE change SET writes=CAST(replace(CAST(writes AS TEXT), 'Export', 'Exp' || "
+            "CAST(x'a291' AS TEXT) || 't') AS BLOB)");
+        REQUIRE(writing.db.changes() == 1);
+        writing.commit();
+    }
+    CHECK_THROWS_WITH_AS(phone.store.edit(id).set(&Customer::name, "Molkerei Süd").save(),
+                         doctest::Contains("not UTF-8"), Error);
+    phone.customer("Molkerei West");
+}

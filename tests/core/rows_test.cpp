@@ -290,6 +290,18 @@ TEST_CASE("a value of an unexpected shape is kept, not shown") {
     const auto again = load_row(file.db, row.id);
     CHECK(again->confirmed == row.confirmed);
     CHECK(again->record().value("name").is_null());
+    CHECK(again->shown == row.shown);  // who saved it saw the same
+    CHECK(wrongly_shown(*again).empty());
+}
+
+TEST_CASE("what a newer build keeps in columns of its own is not shown by an older one") {
+    File file;
+    Row row = confirmed(a_customer(), 1);
+    add_live(row, 900, Value(), {8, 4}, 2000).live[0].elided = true;
+    row.shown = show(row.confirmed).fields;
+    CHECK_FALSE(row.shown.contains(900));
+    save_row(file.db, row);
+    check_same(*load_row(file.db, row.id), row);
 }
 
 TEST_CASE("a map that grew beyond what JSON from outside may hold comes back whole") {
@@ -342,6 +354,35 @@ TEST_CASE("a text in a version that a disk has broken is damage, not another tex
         "CAST(x'a291' AS TEXT) || 't') AS BLOB)");
     REQUIRE(file.db.changes() == 1);
     CHECK_THROWS_WITH_AS(load_row(file.db, row.id), doctest::Contains("not UTF-8"), Error);
+}
+
+TEST_CASE("an element of a set under another's key is damage") {
+    File file;
+    Customer dairy;
+    dairy.tags = {"Bio"};
+    Row row = confirmed(dairy, 1);
+    row.confirmed.fields[number_of(*row.kind, "tags")].live[0].key += 'x';
+    save_row(file.db, row);
+    CHECK_THROWS_WITH_AS(load_row(file.db, row.id), doctest::Contains("the key of"), Error);
+}
+
+TEST_CASE("siblings of a field that can have none are damage") {
+    File file;
+    Row row = captured(a_customer(), 1);
+    save_row(file.db, row);
+    const auto siblings = [&](const char* field, const std::string& texts) {
+        file.db.prepare("UPDATE customer SET siblings=?")
+            .bind(1, "{\"" + std::to_string(number_of(*row.kind, field)) + "\":" + texts + "}")
+            .run();
+    };
+    siblings("remarks", R"(["one","two"])");
+    CHECK(load_row(file.db, row.id)->shown.at(number_of(*row.kind, "remarks")).size() == 2);
+    for (const char* texts : {R"(["one"])", "[]", R"("one")", R"({"a":"one","b":"two"})"}) {
+        siblings("remarks", texts);
+        CHECK_THROWS_WITH_AS(load_row(file.db, row.id), doctest::Contains("siblings"), Error);
+    }
+    siblings("name", R"(["one","two"])");
+    CHECK_THROWS_WITH_AS(load_row(file.db, row.id), doctest::Contains("siblings"), Error);
 }
 
 TEST_CASE("dynamic statements do not fill the memory") {

@@ -205,6 +205,34 @@ TEST_CASE("whatever page is lost, unsent work on the others survives and can go 
     CHECK(whole < lost.size());
 }
 
+TEST_CASE("a broken text in unsent work costs that field, not the rest of the work") {
+    TempDir folder;
+    const std::string path = folder.file("a.rapport"), fresh = folder.file("b.rapport");
+    Id<Customer> id;
+    {
+        Store store = Store::open(path);
+        Customer c;
+        c.name = "Molkerei Nord";
+        c.tags = {"Export"};
+        id = store.put(c).first;
+        Store::Core::Writing writing(store.core());
+        writing.db.execute(
+            "UPDATE change SET writes=CAST(replace(CAST(writes AS TEXT), 'Export', 'Exp' || "
+            "CAST(x'a291' AS TEXT) || 't') AS BLOB)");
+        REQUIRE(writing.db.changes() == 1);
+        writing.commit();
+    }
+    const Salvage result = salvage(path, fresh);
+    CHECK_FALSE(result.whole());
+    Store store = Store::open(fresh);
+    CHECK(store.check() == std::vector<std::string>{});
+    const auto customer = store.find(id);
+    REQUIRE(customer);
+    CHECK(customer->value("name") == Value("Molkerei Nord"));
+    CHECK(customer->shown("tags").empty());
+    CHECK(store.edit(id).set(&Customer::name, "Molkerei Süd").save());
+}
+
 TEST_CASE("a file cut short keeps what is left of it") {
     Device device(30);
     for (const int tenths : {9, 6, 3}) {

@@ -4,17 +4,20 @@
 # found worth keeping. No input of up to 1 MiB may take more than 16 MiB of memory or recurse deeply (fuzz.hpp). Ends with 1 when
 # one of them found something; the input that did it stays in build-fuzz/findings.
 #
-#   tests/fuzz/run.sh [--minutes M | --seconds S] [NAME...]     10 seconds each if nothing is said
+#   tests/fuzz/run.sh [--minutes M | --seconds S] [--seed N] [NAME...]     10 seconds each if nothing is said
+#
+# With a seed every run tries the same inputs, as far as it gets; without one each tries others.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-seconds=10
+seconds=10 seed=0
 names=()
 while [ $# -gt 0 ]; do
     case $1 in
         --minutes) seconds=$((${2:?minutes} * 60)); shift 2 ;;
         --seconds) seconds=${2:?seconds}; shift 2 ;;
-        -h | --help) sed -n '3,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        --seed) seed=${2:?a number}; shift 2 ;;
+        -h | --help) sed -n '3,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
         -*) echo "unknown option $1" >&2; exit 2 ;;
         *) names+=("$1"); shift ;;
     esac
@@ -48,7 +51,7 @@ for name in "${names[@]}"; do
     corpus=$build/corpus/$name
     mkdir -p "$corpus"
     echo "fuzzing $name for $seconds s"
-    if ! "$build/bin/${name}_fuzz" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=1048576 -print_final_stats=1 \
+    if ! "$build/bin/${name}_fuzz" -seed="$seed" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=1048576 -print_final_stats=1 \
         -artifact_prefix="$build/findings/$name-" "$corpus" "$seeds/$name" > "$build/$name.log" 2>&1; then
         found=1
         echo "$name found something; see $build/$name.log:" >&2
