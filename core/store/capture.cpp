@@ -12,6 +12,7 @@
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
 #include "store/identity.hpp"
+#include "store/needs.hpp"
 #include "store/schema.hpp"
 
 namespace rapport {
@@ -89,10 +90,7 @@ public:
         for (Working& w : working_) write_record(w);
         for (Working& w : working_) check_whole(w);
         check_size();
-        if (refused()) {
-            if (opened_bundle_) delete_bundle(db_, bundle_);
-            return std::move(captured_);
-        }
+        if (refused()) return std::move(captured_);
         store();
         for (const Working& w : working_) captured_.ids.push_back(w.edit.id);
         return std::move(captured_);
@@ -246,8 +244,8 @@ private:
             return;
         }
         bundle_row_.state = options_.as_draft ? BundleState::draft : BundleState::queued;
-        bundle_row_.id = bundle_ = insert_bundle(db_, bundle_row_.state, now_);
-        opened_bundle_ = true;
+        bundle_row_.id = bundle_ = next_bundle(db_);
+        opened_bundle_ = true;  // and stands in the file once it is known what it needs
     }
 
     // The one draft or refused bundle that all edited records are part of; 0 if there is none.
@@ -563,7 +561,8 @@ private:
                 if (change.writes.empty() && !change.creates &&
                     records_of(db_, change.bundle).empty())
                     emptied.insert(change.bundle);
-        for (const std::int64_t bundle : emptied) delete_bundle(db_, bundle);
+        for (const std::int64_t bundle : emptied)
+            if (bundle != bundle_ || !opened_bundle_) delete_bundle(db_, bundle);
         if (emptied.contains(bundle_)) {
             for (Working& w : working_) {
                 w.loaded.pending = load_pending(db_, w.loaded.row);
@@ -572,7 +571,10 @@ private:
             return;
         }
         if (opened_bundle_ && holds_stamp()) writing_.clock_is_in_queue(stamp_);
-        name_needs();
+        if (opened_bundle_)
+            insert_bundle(db_, bundle_, bundle_row_.state, now_, needs());
+        else
+            add_needs(db_, bundle_, needs());
         if (bundle_row_.state == BundleState::refused || bundle_row_.later_run != 0) {
             bundle_row_.state = BundleState::queued;  // an edited bundle may go at once
             bundle_row_.later_run = 0;
@@ -599,13 +601,12 @@ private:
 
     // The earlier bundles this one depends on: they create what it changes or refers to, or change
     // a field it changes.
-    void name_needs() {
+    std::vector<std::int64_t> needs() {
+        std::vector<std::int64_t> needs;
         const auto need = [&](std::int64_t earlier) {
             if (earlier == bundle_ || RAPPORT_PLANTED("forget_what_a_bundle_needs")) return;
-            db_.prepare("INSERT OR IGNORE INTO needs(bundle, needed) VALUES(?,?)")
-                .bind(1, bundle_)
-                .bind(2, earlier)
-                .run();
+            const auto at = std::lower_bound(needs.begin(), needs.end(), earlier);
+            if (at == needs.end() || *at != earlier) needs.insert(at, earlier);
         };
         if (RAPPORT_PLANTED("wait_for_the_bundle_before"))
             need(std::max<std::int64_t>(bundle_ - 1, 1));
@@ -626,6 +627,7 @@ private:
                 while (select.step()) need(select.integer(0));
             }
         }
+        return needs;
     }
 
     Store::Core& core_;

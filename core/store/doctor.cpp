@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/doctor.hpp"
 
+#include <algorithm>
+
 #include "model/bundle.hpp"
+#include "store/needs.hpp"
 #include "store/pending.hpp"
 #include "store/recovery.hpp"
 #include "store/rows.hpp"
@@ -101,10 +104,7 @@ private:
             "bundles without a change");
         examine_none("SELECT count(*) FROM parked WHERE user NOT IN (SELECT id FROM user)",
                      "parked rows of nobody");
-        examine_none(
-            "SELECT count(*) FROM needs WHERE bundle NOT IN (SELECT id FROM bundle) OR needed NOT "
-            "IN (SELECT id FROM bundle)",
-            "bundles that wait for one that is not there");
+        examine_needs();
         examine_none(
             "SELECT count(*) FROM request_bundle WHERE bundle NOT IN (SELECT id FROM bundle WHERE "
             "state=2)",
@@ -130,6 +130,25 @@ private:
                     found_.findings.push_back(name + " was frozen under another counter");
             } catch (const Error& e) {
                 found_.findings.push_back(name + ": " + e.what());
+            }
+        }
+    }
+
+    // Those it needed may have gone, but the next one is nothing to it.
+    void examine_needs() {
+        auto select = db_.prepare(
+            "SELECT id, needs, (SELECT max(id) FROM bundle) FROM bundle WHERE needs IS NOT NULL");
+        while (select.step()) {
+            const std::int64_t id = select.integer(0);
+            try {
+                const std::vector<std::int64_t> needs = needs_in(select, 1);
+                if (std::any_of(needs.begin(), needs.end(), [&](std::int64_t needed) {
+                        return needed == id || needed > select.integer(2);
+                    }))
+                    found_.findings.push_back("bundle " + std::to_string(id) +
+                                              " waits for itself or one that is yet to come");
+            } catch (const Error& e) {
+                found_.findings.push_back("bundle " + std::to_string(id) + ": " + e.what());
             }
         }
     }

@@ -7,6 +7,7 @@
 #include "model/validation.hpp"
 #include "store/capture.hpp"
 #include "store/lost_rows.hpp"
+#include "store/needs.hpp"
 
 namespace rapport {
 namespace {
@@ -253,10 +254,8 @@ void Store::discard(const RecordId& any_record) {
     if (bundle == 0)
         throw Error(ErrorCode::conflict,
                     "record " + any_record.text() + " is no draft, and nothing of it is refused");
-    auto needed = writing.db.prepare("SELECT 1 FROM needs WHERE needed = ?");
-    if (needed.bind(1, bundle).step())
+    if (is_needed(writing.db, bundle))
         throw Error(ErrorCode::conflict, "something captured later needs what this would remove");
-    needed.reset();
     const auto records = records_of(writing.db, bundle);
     std::vector<Loaded> loaded;
     for (const auto& [id, kind] : records)

@@ -7,6 +7,7 @@
 #include "model/archive.hpp"
 #include "model/erasure.hpp"
 #include "model/lifecycle.hpp"
+#include "store/needs.hpp"
 
 namespace rapport {
 namespace {
@@ -110,14 +111,7 @@ void save_pending(sqlite::Database& db, const PendingChange& change, const Row& 
             .bind(1, change.bundle)
             .bind(2, change.record)
             .run();
-        // A bundle that has lost its part in a record waits for nobody over it, nor anybody for it.
-        db.prepare(
-              "DELETE FROM needs WHERE (bundle = ?1 OR needed = ?1) AND NOT EXISTS (SELECT 1 FROM "
-              "change a JOIN change b ON b.record = a.record WHERE a.bundle = needs.bundle AND "
-              "b.bundle = needs.needed) AND NOT EXISTS (SELECT 1 FROM change WHERE bundle = "
-              "needs.needed AND creates)")
-            .bind(1, change.bundle)
-            .run();
+        if (db.changes() > 0) forget_shared(db, change.bundle, change.record);
         return;
     }
     db.prepare(
@@ -319,12 +313,20 @@ std::vector<Dot> former_dots(const sqlite::Statement& row, int column) {
     return decode<DotList>(row.blob(column)).dots;
 }
 
-std::int64_t insert_bundle(sqlite::Database& db, BundleState state, const Instant& captured_at) {
-    db.prepare("INSERT INTO bundle(state, captured_at) VALUES(?,?)")
-        .bind(1, static_cast<std::int64_t>(state))
-        .bind(2, captured_at.packed())
+std::int64_t next_bundle(sqlite::Database& db) {
+    auto last = db.prepare("SELECT max(id) FROM bundle");
+    last.step();
+    return last.integer(0) + 1;
+}
+
+void insert_bundle(sqlite::Database& db, std::int64_t id, BundleState state,
+                   const Instant& captured_at, const std::vector<std::int64_t>& needs) {
+    auto insert = db.prepare("INSERT INTO bundle(id, state, captured_at, needs) VALUES(?,?,?,?)");
+    bind_needs(insert, 4, needs);
+    insert.bind(1, id)
+        .bind(2, static_cast<std::int64_t>(state))
+        .bind(3, captured_at.packed())
         .run();
-    return db.last_row_id();
 }
 
 Stamp newest_unsent_stamp(sqlite::Database& db) {
@@ -389,17 +391,17 @@ void save_bundle(sqlite::Database& db, const BundleRow& b) {
 void delete_bundle(sqlite::Database& db, std::int64_t id) { delete_bundles(db, {id}); }
 
 void delete_bundles(sqlite::Database& db, std::vector<std::int64_t> ids) {
+    if (ids.empty()) return;
     std::sort(ids.begin(), ids.end());
     for (auto first = ids.begin(); first != ids.end();) {
         auto last = first;  // of those that follow each other
         while (last + 1 != ids.end() && *(last + 1) == *last + 1) ++last;
         for (const char* sql : {"DELETE FROM change WHERE bundle BETWEEN ? AND ?",
-                                "DELETE FROM needs WHERE bundle BETWEEN ? AND ?",
-                                "DELETE FROM needs WHERE needed BETWEEN ? AND ?",
                                 "DELETE FROM bundle WHERE id BETWEEN ? AND ?"})
             db.prepare(sql).bind(1, *first).bind(2, *last).run();
         first = last + 1;
     }
+    if (ids.back() >= next_bundle(db)) forget_ids_to_come(db);
 }
 
 std::vector<std::pair<RecordId, const Kind*>> records_of(sqlite::Database& db,

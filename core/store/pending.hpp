@@ -115,7 +115,11 @@ struct BundleRow {
 };
 /// What a column `former` holds.
 std::vector<Dot> former_dots(const sqlite::Statement& row, int column);
-std::int64_t insert_bundle(sqlite::Database& db, BundleState state, const Instant& captured_at);
+/// The id of the bundle that is inserted next.
+std::int64_t next_bundle(sqlite::Database& db);
+/// `needs` are those of needs.hpp, in rising order.
+void insert_bundle(sqlite::Database& db, std::int64_t id, BundleState state,
+                   const Instant& captured_at, const std::vector<std::int64_t>& needs);
 /// The newest stamp of the newest bundle, if that has not been frozen; else 0.
 Stamp newest_unsent_stamp(sqlite::Database& db);
 std::optional<BundleRow> load_bundle(sqlite::Database& db, std::int64_t id);

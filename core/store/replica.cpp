@@ -14,6 +14,7 @@
 #include "store/erasure.hpp"
 #include "store/identity.hpp"
 #include "store/lost_rows.hpp"
+#include "store/needs.hpp"
 #include "store/pending.hpp"
 #include "store/recovery.hpp"
 #include "store/schema.hpp"
@@ -104,10 +105,10 @@ public:
           writer_(writer),
           counter_(static_cast<std::uint64_t>(meta_integer(db, "counter").value_or(0))),
           parts_(db.prepare(
-              "SELECT b.captured_at, b.former, c.record, c.kind, c.creates, c.scope, c.writes "
+              "SELECT b.captured_at, b.former, c.record, c.kind, c.creates, c.scope, c.writes, "
+              "b.needs "
               "FROM bundle b LEFT JOIN change c ON c.bundle = b.id WHERE b.id = ? "
               "ORDER BY c.record")),
-          needs_(db.prepare("SELECT needed FROM needs WHERE bundle = ?")),
           freeze_(db.prepare("UPDATE bundle SET state = ?, counter = ?, later_run = 0, "
                              "reasons = ?, bytes = ? WHERE id = ?")),
           list_(db.prepare("INSERT INTO request_bundle(bundle) VALUES(?)")) {}
@@ -118,8 +119,9 @@ public:
         bundle.counter = counter_ + 1;
         bundle.schema_version = static_cast<std::uint32_t>(kSchemaVersion);
         std::vector<Dot> former;
-        const std::vector<Part> parts = parts_of(id, bundle.captured_at, former);
-        bundle.needs = counters_needed_by(id);
+        std::vector<std::int64_t> needs;
+        const std::vector<Part> parts = parts_of(id, bundle.captured_at, former, needs);
+        bundle.needs = counters_of(needs);
         bundle.changes.reserve(parts.size());
         for (const Part& part : parts) {
             if (auto change = part.kind ? new_change(part, former) : std::nullopt) {
@@ -169,13 +171,14 @@ private:
 
     // What it creates first, else by record.
     std::vector<Part> parts_of(std::int64_t bundle, std::int64_t& captured_at,
-                               std::vector<Dot>& former) {
+                               std::vector<Dot>& former, std::vector<std::int64_t>& needs) {
         std::vector<Part> parts;
         parts_.bind(1, bundle);
         while (parts_.step()) {
             if (parts.empty()) {
                 captured_at = parts_.integer(0);
                 former = former_dots(parts_, 1);
+                needs = needs_in(parts_, 7);
             }
             if (parts_.is_null(2)) continue;
             parts.push_back(
@@ -188,13 +191,11 @@ private:
         return parts;
     }
 
-    std::vector<std::uint64_t> counters_needed_by(std::int64_t bundle) {
+    std::vector<std::uint64_t> counters_of(const std::vector<std::int64_t>& bundles) {
         std::vector<std::uint64_t> counters;
-        needs_.bind(1, bundle);
-        while (needs_.step())
-            if (const std::uint64_t counter = counter_of(needs_.integer(0)); counter != 0)
+        for (const std::int64_t bundle : bundles)
+            if (const std::uint64_t counter = counter_of(bundle); counter != 0)
                 counters.push_back(counter);
-        needs_.reset();
         std::sort(counters.begin(), counters.end());
         return counters;
     }
@@ -254,42 +255,49 @@ private:
     std::uint64_t counter_;
     std::map<std::int64_t, std::uint64_t> counters_;  // given here, by bundle
     const std::string no_reasons_ = encode(std::vector<Refusal>{});
-    sqlite::Statement parts_, needs_, freeze_, list_;
+    sqlite::Statement parts_, freeze_, list_;
 };
 
-// Bundles that may go now, in order: queued, not told `later` in this run, and nothing they need
-// stays behind. `among` names those that count, by a table of ids.
-std::vector<std::int64_t> sendable_bundles(sqlite::Database& db, std::size_t limit,
-                                           const std::string& with = "",
-                                           const std::string& among = "bundle") {
-    const std::int64_t run = meta_integer(db, "run").value_or(1);
-    std::vector<std::int64_t> ids;
+// What may not go now: drafts, what is with a person, what was told `later` in this run or got a
+// verdict other than yes in this request, and all that needs one of them.
+Held held_back(sqlite::Database& db) {
+    std::set<std::int64_t> held;
     auto select = db.prepare(
-        "WITH RECURSIVE held(id) AS ("
-        "  SELECT id FROM bundle INDEXED BY bundle_held WHERE (state <> 1 OR later_run <> 0)"
-        "     AND (state IN (0, 3, 4) OR (state = 1 AND later_run >= ?1)"
-        "     OR (state = 2 AND verdict IS NOT NULL AND verdict <> 1))"
-        "  UNION SELECT n.bundle FROM needs n JOIN held h ON n.needed = h.id)" +
-        with + "SELECT id FROM " + among +
-        " WHERE state = 1 AND id NOT IN (SELECT id FROM held) ORDER BY id LIMIT ?2");
-    select.bind(1, run).bind(2, static_cast<std::int64_t>(limit));
-    while (select.step()) ids.push_back(select.integer(0));
-    return ids;
+        "SELECT id FROM bundle INDEXED BY bundle_held WHERE (state <> 1 OR later_run <> 0)"
+        "   AND (state IN (0, 3, 4) OR (state = 1 AND later_run >= ?)"
+        "   OR (state = 2 AND verdict IS NOT NULL AND verdict <> 1))");
+    select.bind(1, meta_integer(db, "run").value_or(1));
+    while (select.step()) held.insert(select.integer(0));
+    return {db, std::move(held)};
 }
 
 // Where somebody may come to harm, the complaint and what it needs do not stand in the queue.
+std::set<std::int64_t> urgent_bundles(sqlite::Database& db) {
+    std::set<std::int64_t> urgent;
+    auto select = db.prepare(
+        "SELECT c.bundle FROM complaint k JOIN change c ON c.record = k.id WHERE k.severity = "
+        "'safety' AND k.status & " +
+        std::to_string(kRowPending));
+    while (select.step()) urgent.insert(select.integer(0));
+    return with_all_needed(db, std::move(urgent));
+}
+
 std::vector<std::int64_t> in_order_of_sending(sqlite::Database& db, std::size_t limit) {
-    std::vector<std::int64_t> ids = sendable_bundles(
-        db, limit,
-        ", urgent(id) AS ("
-        "  SELECT c.bundle FROM complaint k JOIN change c ON c.record = k.id"
-        "  WHERE k.severity = 'safety' AND k.status & " +
-            std::to_string(kRowPending) +
-            "  UNION SELECT n.needed FROM needs n JOIN urgent u ON n.bundle = u.id)",
-        "urgent JOIN bundle USING(id)");
-    const std::set<std::int64_t> urgent(ids.begin(), ids.end());
-    for (const std::int64_t id : sendable_bundles(db, limit))
-        if (!urgent.contains(id) && ids.size() < limit) ids.push_back(id);
+    std::vector<std::int64_t> ids;
+    Held held = held_back(db);
+    const auto take = [&](const sqlite::Statement& queued) {
+        const std::int64_t id = queued.integer(0);
+        if (held.empty() || !held.holds(id, needs_in(queued, 1))) ids.push_back(id);
+    };
+    const std::set<std::int64_t> urgent = urgent_bundles(db);
+    auto one = db.prepare("SELECT id, needs FROM bundle WHERE id = ? AND state = 1");
+    for (auto id = urgent.begin(); id != urgent.end() && ids.size() < limit; ++id) {
+        if (one.bind(1, *id).step()) take(one);
+        one.reset();
+    }
+    auto queued = db.prepare("SELECT id, needs FROM bundle WHERE state = 1 ORDER BY id");
+    while (ids.size() < limit && queued.step())
+        if (!urgent.contains(queued.integer(0))) take(queued);
     return ids;
 }
 
@@ -444,7 +452,7 @@ void Replica::begin_run() {
 
 std::size_t Replica::sendable(std::size_t at_most) const {
     const Store::Core::Reading reading(store_.core());
-    return sendable_bundles(reading.db, at_most).size();
+    return in_order_of_sending(reading.db, at_most).size();
 }
 
 std::size_t Replica::unanswered() const {

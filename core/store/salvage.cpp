@@ -14,6 +14,7 @@
 #include "store/doctor.hpp"
 #include "store/erasure.hpp"
 #include "store/identity.hpp"
+#include "store/needs.hpp"
 #include "store/pending.hpp"
 #include "store/schema.hpp"
 
@@ -358,14 +359,16 @@ private:
         while (bundles.step()) all.push_back(bundles.integer(0));
         for (const std::int64_t bundle : all) try {
                 load_bundle(db_, bundle);
+                needs_of(db_, bundle);
             } catch (const Error&) {
                 senseless.push_back(bundle);
             }
         for (const std::int64_t bundle : senseless)
-            db_.prepare("UPDATE bundle SET reasons=NULL, former=NULL WHERE id=?")
+            db_.prepare("UPDATE bundle SET reasons=NULL, former=NULL, needs=NULL WHERE id=?")
                 .bind_all(bundle)
                 .run();
         mended(senseless.size(), "bundles have lost what was said about them");
+        forget_ids_to_come(db_);
     }
 
     std::optional<Row> load_row_or_none(const Kind& kind, const RecordId& id) {
@@ -511,7 +514,8 @@ private:
                                           ? BundleState::draft
                                           : BundleState::queued;
             PendingChange change;
-            change.bundle = insert_bundle(db_, state, system_environment().now());
+            change.bundle = next_bundle(db_);
+            insert_bundle(db_, change.bundle, state, system_environment().now(), {});
             change.state = state;
             change.kind = &kind;
             change.record = row.id;
@@ -586,23 +590,24 @@ private:
             return target.report.complete && target.report.lost == 0;
         });
     }
-    bool complete(std::string_view table) const {
+    // Of this column as well, if one is named: an earlier build had none.
+    bool complete(std::string_view table, std::string_view column = {}) const {
         return std::any_of(targets_.begin(), targets_.end(), [&](const Target& target) {
-            return target.name == table && target.report.complete && target.report.lost == 0;
+            return target.name == table && target.report.complete && target.report.lost == 0 &&
+                   std::none_of(target.places.begin(), target.places.end(), [&](const auto& place) {
+                       return place.name == column && place.from < 0;
+                   });
         });
     }
 
     // Too many only keep an order that was so anyway; one too few would send out of order.
     void name_needs() {
-        db_.execute(
-            "DELETE FROM needs WHERE bundle NOT IN (SELECT id FROM bundle) OR needed NOT IN "
-            "(SELECT "
-            "id FROM bundle)");
-        if (complete("needs") && !mended_) return;
-        db_.execute(
-            "INSERT OR IGNORE INTO needs(bundle, needed) SELECT DISTINCT later.bundle, "
-            "earlier.bundle FROM change later JOIN change earlier ON later.record=earlier.record "
-            "AND earlier.bundle<later.bundle");
+        if (complete("bundle", "needs") && !mended_) return;
+        std::map<std::int64_t, std::vector<std::int64_t>> needs;
+        auto same = db_.prepare(
+            "SELECT DISTINCT later.bundle, earlier.bundle FROM change later JOIN change earlier ON "
+            "later.record=earlier.record AND earlier.bundle<later.bundle");
+        while (same.step()) needs[same.integer(0)].push_back(same.integer(1));
         auto changes = db_.prepare("SELECT bundle, record FROM change");
         while (changes.step()) {
             const auto row = load_row(db_, changes.id(1));
@@ -610,16 +615,17 @@ private:
             for (const Field& field : row->kind->fields) {
                 const auto shown = row->shown.find(field.number);
                 if (field.type.shape != Shape::reference || shown == row->shown.end()) continue;
-                for (const Item& item : shown->second)
-                    if (item.value.text())
-                        db_.prepare(
-                               "INSERT OR IGNORE INTO needs(bundle, needed) SELECT ?1, bundle FROM "
-                               "change WHERE record=?2 AND creates AND bundle<?1")
-                            .bind(1, changes.integer(0))
-                            .bind_blob(2, *item.value.text())
-                            .run();
+                for (const Item& item : shown->second) {
+                    if (!item.value.text()) continue;
+                    auto creating = db_.prepare(
+                        "SELECT bundle FROM change WHERE record=? AND creates AND bundle<?");
+                    creating.bind_blob(1, *item.value.text()).bind(2, changes.integer(0));
+                    while (creating.step())
+                        needs[changes.integer(0)].push_back(creating.integer(0));
+                }
             }
         }
+        for (const auto& [bundle, earlier] : needs) add_needs(db_, bundle, earlier);
     }
 
     // ---- what the server believes of this file

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 
 #include "rapport/error.hpp"
+#include "store/needs.hpp"
 #include "store/pending.hpp"
 #include "store/rows.hpp"
 
@@ -18,7 +20,8 @@ constexpr std::array kBookkeeping{
 
     "CREATE TABLE IF NOT EXISTS bundle("
     "id INTEGER PRIMARY KEY, state INTEGER NOT NULL, counter INTEGER, captured_at INTEGER NOT NULL,"
-    "later_run INTEGER NOT NULL DEFAULT 0, bytes BLOB, verdict INTEGER, reasons BLOB, former BLOB)"
+    "later_run INTEGER NOT NULL DEFAULT 0, needs BLOB, bytes BLOB, verdict INTEGER, reasons BLOB,"
+    "former BLOB)"
     "STRICT",
     // What waits to be sent is the long part of the queue and in no index.
     "CREATE INDEX IF NOT EXISTS bundle_counter ON bundle(counter) WHERE counter IS NOT NULL",
@@ -31,11 +34,6 @@ constexpr std::array kBookkeeping{
     "scope TEXT NOT NULL DEFAULT '', writes BLOB NOT NULL, PRIMARY KEY(bundle, record))"
     "WITHOUT ROWID, STRICT",
     "CREATE INDEX IF NOT EXISTS change_record ON change(record, bundle)",
-
-    "CREATE TABLE IF NOT EXISTS needs("
-    "bundle INTEGER NOT NULL, needed INTEGER NOT NULL, PRIMARY KEY(bundle, needed))"
-    "WITHOUT ROWID, STRICT",
-    "CREATE INDEX IF NOT EXISTS needs_needed ON needs(needed)",
 
     "CREATE TABLE IF NOT EXISTS entry("
     "seq INTEGER PRIMARY KEY, id INTEGER NOT NULL, tag INTEGER NOT NULL, cursor BLOB NOT NULL,"
@@ -140,10 +138,15 @@ bool is_empty(sqlite::Database& db) {
     return !db.prepare("SELECT 1 FROM sqlite_schema LIMIT 1").step();
 }
 
-std::set<std::string> columns_in_file(sqlite::Database& db, const Kind& kind) {
+bool has_table(sqlite::Database& db, std::string_view name) {
+    auto table = db.prepare("SELECT 1 FROM sqlite_schema WHERE type='table' AND name=?");
+    return table.bind(1, name).step();
+}
+
+std::set<std::string> columns_in_file(sqlite::Database& db, const std::string& table) {
     std::set<std::string> names;
     auto statement = db.prepare("SELECT name FROM pragma_table_info(?)");
-    statement.bind(1, kind.name);
+    statement.bind(1, table);
     while (statement.step()) names.emplace(statement.text(0));
     return names;
 }
@@ -201,7 +204,7 @@ void show_new_fields(sqlite::Database& db, const Kind& kind,
 }
 
 void migrate_kind(sqlite::Database& db, const Kind& kind) {
-    const std::set<std::string> present = columns_in_file(db, kind);
+    const std::set<std::string> present = columns_in_file(db, kind.name);
     std::vector<const Field*> added;
     if (present.empty()) {
         create_table(db, kind);
@@ -215,6 +218,21 @@ void migrate_kind(sqlite::Database& db, const Kind& kind) {
                 }
     }
     if (!added.empty()) show_new_fields(db, kind, added);
+}
+
+// Earlier builds had a table of what bundles need.
+constexpr const char* kNeeds = "needs";
+
+void move_needs(sqlite::Database& db) {
+    if (!has_table(db, kNeeds)) return;
+    if (!columns_in_file(db, "bundle").count(kNeeds))
+        db.execute("ALTER TABLE bundle ADD COLUMN needs BLOB");
+    std::map<std::int64_t, std::vector<std::int64_t>> moved;
+    auto select = db.prepare("SELECT bundle, needed FROM needs");
+    while (select.step()) moved[select.integer(0)].push_back(select.integer(1));
+    select.reset();
+    for (const auto& [bundle, needs] : moved) add_needs(db, bundle, needs);
+    db.execute("DROP TABLE needs");
 }
 
 // An older build could only put aside what it did not know.
@@ -259,6 +277,7 @@ void create_or_migrate(sqlite::Database& db) {
         db.execute("PRAGMA application_id=" + std::to_string(kApplicationId) +
                    "; PRAGMA user_version=" + std::to_string(kFormatVersion));
     for (const char* sql : kBookkeeping) db.execute(sql);
+    move_needs(db);
     for (const Kind* kind : all_kinds()) migrate_kind(db, *kind);
     index_kinds_with_rows(db);
     show_new_kinds(db);
@@ -294,12 +313,11 @@ void check_format(sqlite::Database& db) {
     for (const std::string_view sql : kBookkeeping) {
         constexpr std::string_view kTable = "CREATE TABLE IF NOT EXISTS ";
         if (sql.substr(0, kTable.size()) != kTable) continue;
-        auto table = db.prepare("SELECT 1 FROM sqlite_schema WHERE type='table' AND name=?");
-        table.bind(1, sql.substr(kTable.size(), sql.find('(') - kTable.size()));
-        if (!table.step()) throw_older();
+        if (!has_table(db, sql.substr(kTable.size(), sql.find('(') - kTable.size()))) throw_older();
     }
+    if (has_table(db, kNeeds)) throw_older();
     for (const Kind* kind : all_kinds()) {
-        const std::set<std::string> present = columns_in_file(db, *kind);
+        const std::set<std::string> present = columns_in_file(db, kind->name);
         for (const Field& field : kind->fields)
             for (const Column& column : columns_of(field))
                 if (!present.count(column.name)) throw_older();

@@ -7,6 +7,7 @@
 #include "store/core.hpp"
 #include "store/identity.hpp"
 #include "store/lost_rows.hpp"
+#include "store/needs.hpp"
 #include "store/pending.hpp"
 #include "store/recovery.hpp"
 #include "store/schema.hpp"
@@ -40,18 +41,22 @@ int gravity(SyncState state) {
 
 // Bundles that stay until somebody, or a later sync, does something about them: drafts, refused, in
 // review, told `later`.
-constexpr const char* kStays = "(state IN (0, 3, 4) OR (state = 1 AND later_run > 0))";
+std::set<std::int64_t> staying(sqlite::Database& db) {
+    std::set<std::int64_t> ids;
+    auto select = db.prepare(
+        "SELECT id FROM bundle INDEXED BY bundle_held WHERE (state <> 1 OR later_run <> 0) AND "
+        "(state IN (0, 3, 4) OR (state = 1 AND later_run > 0))");
+    while (select.step()) ids.insert(select.integer(0));
+    return ids;
+}
 
 // Those of them that a bundle waits for, directly or through others.
 std::vector<std::int64_t> held_needs(sqlite::Database& db, std::int64_t bundle) {
-    auto select = db.prepare(
-        "WITH RECURSIVE behind(id) AS (SELECT needed FROM needs WHERE bundle = ? "
-        "  UNION SELECT n.needed FROM needs n JOIN behind w ON n.bundle = w.id)"
-        "SELECT id FROM bundle JOIN behind USING(id) WHERE " +
-        std::string(kStays) + " ORDER BY id");
-    select.bind(1, bundle);
+    const std::set<std::int64_t> stay = staying(db);
+    if (stay.empty()) return {};
     std::vector<std::int64_t> ids;
-    while (select.step()) ids.push_back(select.integer(0));
+    for (const std::int64_t needed : with_all_needed(db, {bundle}))
+        if (needed != bundle && stay.contains(needed)) ids.push_back(needed);
     return ids;
 }
 
@@ -110,10 +115,17 @@ std::vector<RecordId> children_of(sqlite::Database& db, const RecordId& id) {
     return children;
 }
 
-// Every bundle that does not go on by itself: those that stay, and all that wait for one of them.
-const std::string kHeld = "WITH RECURSIVE held(id) AS (SELECT id FROM bundle WHERE " +
-                          std::string(kStays) +
-                          " UNION SELECT n.bundle FROM needs n JOIN held h ON n.needed = h.id) ";
+// Bundles of some states that do not go on by themselves: they stay, or wait for one that does.
+std::vector<std::int64_t> held_of(sqlite::Database& db, const std::string& states) {
+    std::vector<std::int64_t> ids;
+    Held held(db, staying(db));
+    if (held.empty()) return ids;
+    auto select =
+        db.prepare("SELECT id, needs FROM bundle WHERE state IN (" + states + ") ORDER BY id");
+    while (select.step())
+        if (held.holds(select.integer(0), needs_in(select, 1))) ids.push_back(select.integer(0));
+    return ids;
+}
 
 std::vector<TitledRecord> titled_records_of(sqlite::Database& db, std::int64_t bundle) {
     std::vector<TitledRecord> titled;
@@ -210,12 +222,8 @@ RecordStatus Store::status_with_children(const RecordId& id) const {
 std::vector<HeldBundle> Store::held() const {
     const Core::Reading reading(*core_);
     sqlite::Database& db = reading.db;
-    std::vector<std::int64_t> ids;
-    auto select = db.prepare(
-        kHeld + "SELECT id FROM bundle JOIN held USING(id) WHERE state IN (1, 3, 4) ORDER BY id");
-    while (select.step()) ids.push_back(select.integer(0));
     std::vector<HeldBundle> held;
-    for (const std::int64_t id : ids) {
+    for (const std::int64_t id : held_of(db, "1, 3, 4")) {
         BundleRow row = *load_bundle(db, id);
         HeldBundle& bundle = held.emplace_back();
         bundle.state = state_of(row);
@@ -242,8 +250,7 @@ Overview Store::overview() const {
     o.sent = count_of(db, "SELECT COUNT(*) FROM bundle WHERE state = 2");
     o.refused = count_of(db, "SELECT COUNT(*) FROM bundle WHERE state = 3");
     o.review = count_of(db, "SELECT COUNT(*) FROM bundle WHERE state = 4");
-    o.waiting =
-        count_of(db, kHeld + "SELECT COUNT(*) FROM bundle JOIN held USING(id) WHERE state = 1");
+    o.waiting = held_of(db, "1").size();
     o.queued = count_of(db, "SELECT COUNT(*) FROM bundle WHERE state = 1") - o.waiting;
     auto earliest = db.prepare(
         "SELECT MIN(captured_at) FROM bundle WHERE state <> 0 AND NOT (state = 2 AND verdict IS "

@@ -11,6 +11,7 @@
 #include "store/apply.hpp"
 #include "store/core.hpp"
 #include "store/identity.hpp"
+#include "store/needs.hpp"
 #include "store/pending.hpp"
 #include "store/schema.hpp"
 #include "store/search.hpp"
@@ -23,14 +24,15 @@ struct Own {
     std::string_view table;
     bool parked;
 };
-constexpr std::array kOwn{
-    Own{"bundle", true},    Own{"change", true},         Own{"needs", true},
-    Own{"entry", true},     Own{"entry_more", true},     Own{"offer", true},
-    Own{"request", true},   Own{"request_bundle", true}, Own{"draft_text", true},
-    Own{"erasure", true},   Own{"author", true},         Own{"external_id", false},
-    Own{"touched", false},  Own{"staged", false},        Own{"staged_departure", false},
-    Own{"departed", false}, Own{"incomplete", false},    Own{"renewed", false},
-    Own{"awaited", false}};
+constexpr std::array kOwn{Own{"bundle", true},         Own{"change", true},
+                          Own{"entry", true},          Own{"entry_more", true},
+                          Own{"offer", true},          Own{"request", true},
+                          Own{"request_bundle", true}, Own{"draft_text", true},
+                          Own{"erasure", true},        Own{"author", true},
+                          Own{"external_id", false},   Own{"touched", false},
+                          Own{"staged", false},        Own{"staged_departure", false},
+                          Own{"departed", false},      Own{"incomplete", false},
+                          Own{"renewed", false},       Own{"awaited", false}};
 constexpr std::array kOwnMeta{
     "identity",    "enrolment_secret", "counter",        "run",        "last_sync",    "limits",
     "recovery",    "declined",         "erasures_done",  "compare_at", "compared_at",  "mended",
@@ -48,6 +50,10 @@ struct ParkedRow {
         const auto found = std::find(names.begin(), names.end(), name);
         return found == names.end() ? nullptr
                                     : &cells[static_cast<std::size_t>(found - names.begin())];
+    }
+    std::int64_t integer(std::string_view name) {
+        const sqlite::RawValue* value = cell(name);
+        return value ? value->integer : 0;
     }
     bool holds(const std::string& column, const RecordId& id) {
         const sqlite::RawValue* value = cell(column);
@@ -110,7 +116,11 @@ public:
         select.bind(1, user_);
         while (select.step()) rows.emplace_back(select.text(0), ParkedRow::decode(select.blob(1)));
         select.reset();
-        for (const auto& [table, row] : rows) insert(table, row);
+        for (auto& [table, row] : rows)
+            if (table == "needs")  // a table of an earlier build, parked behind `bundle`
+                add_needs(db_, row.integer("bundle"), {row.integer("needed")});
+            else
+                insert(table, row);
         db_.prepare("DELETE FROM parked WHERE user=?").bind(1, user_).run();
     }
 
@@ -342,10 +352,6 @@ void restamp_parked(sqlite::Database& db, const std::function<Stamp(Stamp)>& to)
         std::int64_t seq, user;
         ParkedRow row;
     };
-    const auto integer = [](ParkedRow& row, const char* column) {
-        const sqlite::RawValue* value = row.cell(column);
-        return value ? value->integer : 0;
-    };
     std::set<std::pair<std::int64_t, std::int64_t>> taken;  // user and bundle
     std::vector<Parked> changes;
     auto select = db.prepare(
@@ -354,14 +360,14 @@ void restamp_parked(sqlite::Database& db, const std::function<Stamp(Stamp)>& to)
         Parked p{select.integer(0), select.integer(1), ParkedRow::decode(select.blob(3))};
         if (select.text(2) == "change")
             changes.push_back(std::move(p));
-        else if (!is_unsettled(static_cast<BundleState>(integer(p.row, "state")),
-                               integer(p.row, "verdict")))
-            taken.emplace(p.user, integer(p.row, "id"));
+        else if (!is_unsettled(static_cast<BundleState>(p.row.integer("state")),
+                               p.row.integer("verdict")))
+            taken.emplace(p.user, p.row.integer("id"));
     }
     select.reset();
     for (Parked& p : changes) {
         sqlite::RawValue* writes = p.row.cell("writes");
-        if (!writes || taken.contains({p.user, integer(p.row, "bundle")})) continue;
+        if (!writes || taken.contains({p.user, p.row.integer("bundle")})) continue;
         std::string moved = restamped(writes->bytes, to);
         if (moved == writes->bytes) continue;
         writes->bytes = std::move(moved);
@@ -394,16 +400,12 @@ std::vector<LoggedOut> logged_out(sqlite::Database& db) {
         bundles.bind(1, select.integer(0));
         while (bundles.step()) {
             ParkedRow row = ParkedRow::decode(bundles.blob(0));
-            const auto at = [&](std::string_view name) {
-                const sqlite::RawValue* value = row.cell(name);
-                return value ? value->integer : 0;
-            };
-            if (static_cast<BundleState>(at("state")) == BundleState::draft) {
+            if (static_cast<BundleState>(row.integer("state")) == BundleState::draft) {
                 ++user.drafts;
                 continue;
             }
             ++user.unsent;
-            const Instant captured = Instant::unpack(at("captured_at"));
+            const Instant captured = Instant::unpack(row.integer("captured_at"));
             if (!user.unreceived_since || captured.at < user.unreceived_since->at)
                 user.unreceived_since = captured;
         }

@@ -78,7 +78,7 @@ private:
 /// Every row of every table that a reply changes, as text.
 std::map<std::string, std::vector<std::string>> content_of(const std::string& file) {
     auto db = sqlite::Database::open(file, {.read_only = true});
-    std::vector<std::string> tables{"bundle",   "change", "needs",       "request", "touched",
+    std::vector<std::string> tables{"bundle",   "change", "request",     "touched",
                                     "departed", "staged", "external_id", "author"};
     for (const Kind* kind : all_kinds()) tables.push_back(kind->name);
     std::map<std::string, std::vector<std::string>> content;

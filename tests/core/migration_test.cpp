@@ -63,6 +63,38 @@ TEST_CASE("a file of the first format opens, reads, and its unsent work still go
     CHECK(decode_bundle(out.bundles[1]).changes.size() == 2);
 }
 
+TEST_CASE("a file with a table of what bundles need keeps what they wait for") {
+    const TempDir folder;
+    // The visit and its complaint (2) and the draft of a wish (3) need the customer (1).
+    const std::string path = golden_file(folder, "INSERT INTO needs VALUES(3,2)");
+    const auto tables = [&] {
+        sqlite::Database db = sqlite::Database::open(path, {});
+        auto select = db.prepare("SELECT count(*) FROM sqlite_schema WHERE tbl_name='needs'");
+        select.step();
+        return select.integer(0);
+    };
+    CHECK(tables() == 2);
+    {
+        Store store = Store::open(path);
+        check_content(store);
+        Replica replica(store);
+        replica.enrol(
+            {"http://127.0.0.1", "default", "R17", Role::rep, {"territory/DE-50"}, 77, "secret"});
+        Query wishes;
+        wishes.kind = &kind_of<ProductWish>();
+        REQUIRE(store.submit(store.query(wishes).records.at(0).id));
+    }
+    CHECK(tables() == 0);
+    Store store = Store::open(path);
+    const Outgoing out = Replica(store).compose({});
+    REQUIRE(out.bundles.size() == 3);
+    const auto needs = [&](std::size_t i) { return decode_bundle(out.bundles[i]).needs; };
+    CHECK(needs(0).empty());
+    CHECK(needs(1) == std::vector<std::uint64_t>{1});
+    CHECK(needs(2) == std::vector<std::uint64_t>{1, 2});
+    CHECK(store.check().empty());
+}
+
 TEST_CASE("a file without the kinds and fields of this build gets them, and keeps what it has") {
     const TempDir folder;
     const std::string path = golden_file(
@@ -143,7 +175,15 @@ TEST_CASE("records of a kind this build does not know stay, and are there after 
 
 TEST_CASE("a file without a table of this build is read once it has been opened for writing") {
     const TempDir folder;
-    const std::string path = golden_file(folder, "DROP TABLE IF EXISTS draft_text");
+    const std::string path = folder.file("old.rapport");
+    SUBCASE("another table is missing") { golden_file(folder, "DROP TABLE IF EXISTS draft_text"); }
+    SUBCASE("only what bundles need stands in a table of its own") {
+        Store::open(path);
+        sqlite::Database::open(path, {}).execute(
+            "ALTER TABLE bundle DROP COLUMN needs;"
+            "CREATE TABLE needs(bundle INTEGER NOT NULL, needed INTEGER NOT NULL,"
+            "PRIMARY KEY(bundle, needed)) WITHOUT ROWID, STRICT");
+    }
     const auto drafts = [&] {
         Store::Options options;
         options.read_only = true;

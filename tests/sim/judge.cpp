@@ -9,6 +9,7 @@
 #include "sim/violation.hpp"
 #include "sqlite/database.hpp"
 #include "store/core.hpp"
+#include "store/needs.hpp"
 #include "store/pending.hpp"
 #include "store/replica.hpp"
 #include "store/schema.hpp"
@@ -382,7 +383,8 @@ void Simulation::judge_parked(Unit& u) {
     const Store::Core::Reading reading(u.store->core());
     std::map<std::int64_t, std::int64_t> states;
     std::set<std::int64_t> parked, told_later;
-    auto bundles = reading.db.prepare("SELECT id, state, later_run FROM bundle");
+    std::vector<std::pair<std::int64_t, std::int64_t>> edges;
+    auto bundles = reading.db.prepare("SELECT id, state, later_run, needs FROM bundle");
     while (bundles.step()) {
         const auto state = static_cast<BundleState>(bundles.integer(1));
         expect(state != BundleState::frozen, "queues drain or park",
@@ -390,16 +392,16 @@ void Simulation::judge_parked(Unit& u) {
         if (state != BundleState::queued) parked.insert(bundles.integer(0));
         if (bundles.integer(2) != 0) told_later.insert(bundles.integer(0));
         states[bundles.integer(0)] = bundles.integer(1);
+        for (const std::int64_t needed : needs_in(bundles, 3))
+            edges.emplace_back(bundles.integer(0), needed);
     }
-    auto needs = reading.db.prepare(
-        "SELECT n.bundle, n.needed, EXISTS (SELECT 1 FROM change a JOIN change b ON a.record = "
-        "b.record WHERE a.bundle = n.bundle AND b.bundle = n.needed) OR EXISTS (SELECT 1 FROM "
-        "change WHERE bundle = n.needed AND creates) FROM needs n");
-    std::vector<std::pair<std::int64_t, std::int64_t>> edges;
-    while (needs.step()) {
-        expect(needs.integer(2) != 0, "a poison bundle blocks nobody",
+    std::erase_if(edges, [&](const auto& edge) { return !states.contains(edge.second); });
+    for (const auto& [bundle, needed] : edges) {
+        auto reason = reading.db.prepare(
+            "SELECT 1 FROM change a JOIN change b ON a.record = b.record WHERE a.bundle = ?1 AND "
+            "b.bundle = ?2 UNION ALL SELECT 1 FROM change WHERE bundle = ?2 AND creates");
+        expect(reason.bind(1, bundle).bind(2, needed).step(), "a poison bundle blocks nobody",
                "a bundle waits for one it has nothing to do with");
-        edges.emplace_back(needs.integer(0), needs.integer(1));
     }
     for (bool more = true; more;) {
         more = false;
