@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds the fuzzers with clang and runs each for a while, from the golden files, the inputs under corpus/ and what earlier runs
-# found worth keeping. No input of up to 1 MiB may take more than 16 MiB of memory or recurse deeply (fuzz.hpp). Ends with 1 when
-# one of them found something; the input that did it stays in build-fuzz/findings.
+# Builds the fuzzers with clang and runs each for a while, one per core, from the golden files, the inputs under corpus/ and what
+# earlier runs found worth keeping. No input of up to 1 MiB may take more than 16 MiB of memory or recurse deeply (fuzz.hpp). Ends
+# with 1 when one of them found something; the input that did it stays in build-fuzz/findings.
 #
 #   tests/fuzz/run.sh [--minutes M | --seconds S] [--seed N] [NAME...]     10 seconds each if nothing is said
 #
@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-seconds=10 seed=0
+seconds=10 seed=0 jobs=$(nproc)
 names=()
 while [ $# -gt 0 ]; do
     case $1 in
@@ -46,18 +46,24 @@ for name in columns columns_archive; do bytes_of "tests/golden/$name.hex" > "$se
 split -l 1 -a 4 tests/golden/record_json.ndjson "$seeds/import/golden-"
 for name in tests/fuzz/corpus/*; do mkdir -p "$seeds/${name##*/}"; cp "$name"/* "$seeds/${name##*/}/"; done
 
-found=0
-for name in "${names[@]}"; do
-    corpus=$build/corpus/$name
+fuzz() {
+    local name=$1 corpus=$build/corpus/$1
     mkdir -p "$corpus"
-    echo "fuzzing $name for $seconds s"
-    if ! "$build/bin/${name}_fuzz" -seed="$seed" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=1048576 -print_final_stats=1 \
-        -artifact_prefix="$build/findings/$name-" "$corpus" "$seeds/$name" > "$build/$name.log" 2>&1; then
-        found=1
-        echo "$name found something; see $build/$name.log:" >&2
-        grep -m 20 -E 'ERROR|SUMMARY|runtime error|Test unit written|#[0-9]+ 0x' "$build/$name.log" >&2 || tail -20 "$build/$name.log" >&2
-    else
-        grep -E 'stat::number_of_executed_units' "$build/$name.log" | sed "s/^stat::number_of_executed_units: */$name: inputs tried: /"
+    if "$build/bin/${name}_fuzz" -seed="$seed" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=1048576 \
+        -print_final_stats=1 -artifact_prefix="$build/findings/$name-" "$corpus" "$seeds/$name" > "$build/$name.log" 2>&1; then
+        sed -n "s/^stat::number_of_executed_units: */$name: inputs tried: /p" "$build/$name.log"
+        return 0
     fi
+    echo "$name found something; see $build/$name.log:" >&2
+    grep -m 20 -E 'ERROR|SUMMARY|runtime error|Test unit written|Base64|#[0-9]+ 0x' "$build/$name.log" >&2 || tail -20 "$build/$name.log" >&2
+    return 1
+}
+
+found=0 pids=()
+echo "fuzzing ${names[*]}, each for $seconds s"
+for name in "${names[@]}"; do
+    [ ${#pids[@]} -lt "$jobs" ] || { wait "${pids[0]}" || found=1; pids=("${pids[@]:1}"); }
+    fuzz "$name" & pids+=($!)
 done
+for pid in "${pids[@]}"; do wait "$pid" || found=1; done
 exit $found
