@@ -403,9 +403,11 @@ std::vector<SentBundle> sent_since(sqlite::Database& db, std::int64_t entry) {
 void note_entry(sqlite::Database& db, std::int64_t entry, bool whole) {
     std::vector<SentBundle> sent;
     auto select = db.prepare(
-        "SELECT b.counter, b.bytes FROM request_bundle r JOIN bundle b ON b.id = r.bundle ORDER BY "
-        "b.counter");
+        "SELECT b.counter, b.bytes FROM request_bundle r JOIN bundle b ON b.id = r.bundle");
     while (select.step()) sent.push_back({select.unsigned_integer(0), hash64(select.blob(1))});
+    // Sorted here: SQLite would set the bytes of a whole request aside for it.
+    std::sort(sent.begin(), sent.end(),
+              [](const SentBundle& a, const SentBundle& b) { return a.counter < b.counter; });
     WireWriter list;
     list.varint(sent.size());
     for (const SentBundle& bundle : sent) list(bundle.counter, bundle.hash);

@@ -2,6 +2,7 @@
 #include "store/replica.hpp"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <tuple>
 
@@ -91,8 +92,11 @@ std::optional<Outgoing> stored_request(sqlite::Database& db, const Identity& ide
     out.last = {select.unsigned_integer(2), select.unsigned_integer(3)};
     decode_extra(select.blob(4), out);
     auto bundles = db.prepare(
-        "SELECT b.bytes FROM request_bundle r JOIN bundle b ON b.id = r.bundle ORDER BY b.counter");
-    while (bundles.step()) out.bundles.emplace_back(bundles.blob(0));
+        "SELECT b.counter, b.bytes FROM request_bundle r JOIN bundle b ON b.id = r.bundle");
+    std::map<std::uint64_t, std::string> by_counter;  // SQLite would sort copies of all the bytes
+    while (bundles.step())
+        by_counter.emplace(bundles.unsigned_integer(0), std::string(bundles.blob(1)));
+    for (auto& [counter, bytes] : by_counter) out.bundles.push_back(std::move(bytes));
     fill_in(db, out, identity);
     return out;
 }
@@ -338,6 +342,7 @@ void take_bundles(sqlite::Database& db, const Limits& limits, bool again, Outgoi
         if (!room_for(*bytes)) break;
         size += bytes->size();
         freezer.freeze(ids[next], *bytes);
+        bytes->shrink_to_fit();  // it has grown by doubling, and there are 2,000 of them
         out.bundles.push_back(*std::move(bytes));
         ++taken;
     }
@@ -371,6 +376,14 @@ void adopt(Store::Core::Writing& writing, const Identity& identity) {
         save_with_pending(db, row, loaded->pending);
         writing.changed(*row.kind, id);
     }
+}
+
+// The pages a request was made of are not wanted again soon; what is made of it wants the room.
+void give_back_pages(Store::Core& core) {
+    const auto writing = Store::Core::Writing::if_free(core);
+    if (!writing) return;
+    writing->db.execute("PRAGMA shrink_memory");
+    writing->commit();
 }
 
 void note_mended(sqlite::Database& db, std::size_t records, const Instant& now) {
@@ -500,6 +513,7 @@ Outgoing Replica::compose(const Limits& limits, std::optional<Comparison> compar
         .bind_blob(5, encode_extra(out))
         .run();
     writing.commit();
+    give_back_pages(store_.core());
     return out;
 }
 

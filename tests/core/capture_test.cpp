@@ -344,6 +344,7 @@ TEST_CASE("a safety complaint goes first, behind nothing but what it needs") {
         return ids;
     };
     CHECK(subjects() == std::vector<RecordId>{other, id, customer});
+    CHECK(subjects() == std::vector<RecordId>{other, id, customer});  // the same request once more
     // Everything else follows in its order.
     phone.confirm_all();
     for (int rest = 0; rest < 2; ++rest) {
