@@ -45,17 +45,17 @@ std::string compressed(std::string_view archive) {
     const std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)> context(ZSTD_createCCtx(),
                                                                        &ZSTD_freeCCtx);
     if (!context) throw Error(ErrorCode::internal, "no memory for a zstd context");
-    ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel,
-                           archive.size() <= kSmallBytes ? kLevelOfSmall : kLevel);
+    const bool small = archive.size() <= kSmallBytes;
+    ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, small ? kLevelOfSmall : kLevel);
     ZSTD_CCtx_setParameter(context.get(), ZSTD_c_windowLog, kWindowLog);
-    if (archive.size() > kSmallBytes) {
+    if (!small) {
         ZSTD_CCtx_setParameter(context.get(), ZSTD_c_hashLog, kHashLog);
         ZSTD_CCtx_setParameter(context.get(), ZSTD_c_chainLog, kHashLog - 1);
     }
     ZSTD_CCtx_setParameter(context.get(), ZSTD_c_contentSizeFlag, 1);
     ZSTD_CCtx_setParameter(context.get(), ZSTD_c_checksumFlag, 0);
-    // Nearly always half is enough, and a phone need not set aside the other.
-    std::string frame(archive.size() / 2 + 1024, '\0');
+    // Nearly always a third is enough, and a phone need not set aside the rest.
+    std::string frame(small ? ZSTD_compressBound(archive.size()) : archive.size() / 3, '\0');
     std::size_t n =
         ZSTD_compress2(context.get(), frame.data(), frame.size(), archive.data(), archive.size());
     if (ZSTD_isError(n)) {
