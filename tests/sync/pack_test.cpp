@@ -72,6 +72,9 @@ TEST_CASE("a text is sent compressed; what is short or does not shrink is sent a
     CHECK(pack(archive_of(100)).size() == 109);
     CHECK(pack(archive_of(100))[0] == 0);
     CHECK(pack(incompressible(5'000)).size() == 5'009);
+    // A long one is given a third of its length first.
+    CHECK(pack(incompressible(200'000)).size() == 200'009);
+    CHECK(unpack(pack(incompressible(200'000)), 200'000) == incompressible(200'000));
 }
 
 TEST_CASE("the header is form, length and checksum, little endian") {
