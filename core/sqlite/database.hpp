@@ -98,8 +98,7 @@ public:
             true;  ///< synchronous=FULL, and fullfsync where the system has it; else NORMAL
         int busy_timeout_ms = 5000;
     };
-    /// Opens in WAL mode with foreign keys off, secure_delete off, a 1 KiB .. 64 MiB cache as
-    /// SQLite decides.
+    /// Opens in WAL mode with foreign keys off, secure_delete off and SQLite's own cache size.
     static Database open(const std::string& path, const Options& options);
     Database(Database&&) noexcept;
     Database& operator=(Database&&) noexcept;

@@ -180,6 +180,15 @@ bool Store::Core::scrub() {
     return writer_->truncate_log();
 }
 
+void Store::Core::give_back_pages() noexcept {
+    const std::unique_lock lock(writer_mutex_, std::try_to_lock);
+    if (!lock || !writer_) return;
+    try {
+        writer_->execute("PRAGMA shrink_memory");
+    } catch (...) {  // then they are kept
+    }
+}
+
 // ---- Writing, Reading
 
 Store::Core::Writing::Writing(Core& core) : Writing(core, std::unique_lock(core.writer_mutex_)) {}

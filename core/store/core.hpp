@@ -94,6 +94,9 @@ public:
     /// of the log. Not while Writing.
     bool scrub();
 
+    /// Gives back the pages the writer keeps in memory; nothing while somebody writes.
+    void give_back_pages() noexcept;
+
     Environment& environment() const { return environment_; }
     bool read_only() const { return !writer_; }
     Instant now() const { return environment_.now(); }

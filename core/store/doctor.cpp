@@ -140,16 +140,15 @@ private:
             "SELECT id, needs, (SELECT max(id) FROM bundle) FROM bundle WHERE needs IS NOT NULL");
         while (select.step()) {
             const std::int64_t id = select.integer(0);
-            try {
-                const std::vector<std::int64_t> needs = needs_in(select, 1);
-                if (std::any_of(needs.begin(), needs.end(), [&](std::int64_t needed) {
-                        return needed == id || needed > select.integer(2);
-                    }))
-                    found_.findings.push_back("bundle " + std::to_string(id) +
-                                              " waits for itself or one that is yet to come");
-            } catch (const Error& e) {
-                found_.findings.push_back("bundle " + std::to_string(id) + ": " + e.what());
-            }
+            const std::vector<std::int64_t> needs = needs_in(select, 1);
+            if (std::any_of(needs.begin(), needs.end(), [&](std::int64_t needed) {
+                    return needed == id || needed > select.integer(2);
+                }))
+                found_.findings.push_back("bundle " + std::to_string(id) +
+                                          " waits for itself or one that is yet to come");
+            if (!has_sound_needs(db_, id))
+                found_.findings.push_back("bundle " + std::to_string(id) +
+                                          " no longer says what it waits for");
         }
     }
 

@@ -2,13 +2,16 @@
 #include "store/needs.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "model/archive.hpp"
 
 namespace rapport {
 
-std::vector<std::int64_t> needs_in(const sqlite::Statement& row, int column) {
+namespace {
+
+std::optional<std::vector<std::int64_t>> decoded(const sqlite::Statement& row, int column) {
     std::vector<std::int64_t> needs;
     if (row.is_null(column)) return needs;
     try {
@@ -16,10 +19,21 @@ std::vector<std::int64_t> needs_in(const sqlite::Statement& row, int column) {
         needs.resize(r.count());
         for (std::int64_t& needed : needs) needed = static_cast<std::int64_t>(r.varint());
         r.finish();
-    } catch (const Error& e) {
-        throw Error(ErrorCode::storage_damaged, std::string("what a bundle needs: ") + e.what());
+    } catch (const Error&) {
+        return std::nullopt;
     }
     return needs;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> needs_in(const sqlite::Statement& row, int column) {
+    return decoded(row, column).value_or(std::vector<std::int64_t>{});
+}
+
+bool has_sound_needs(sqlite::Database& db, std::int64_t bundle) {
+    auto select = db.prepare("SELECT needs FROM bundle WHERE id = ?");
+    return !select.bind(1, bundle).step() || decoded(select, 0).has_value();
 }
 
 std::vector<std::int64_t> needs_of(sqlite::Database& db, std::int64_t bundle) {

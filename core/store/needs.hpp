@@ -12,8 +12,11 @@
 /// bundle, may come to need a later one. Nobody waits for a bundle that is gone.
 namespace rapport {
 
-/// What a column `needs` holds: ids in rising order. Errors: storage_damaged.
+/// What a column `needs` holds: ids in rising order. None where a disk has broken it: whom such a
+/// bundle leaves behind, the centre tells to come later.
 std::vector<std::int64_t> needs_in(const sqlite::Statement& row, int column);
+/// Can it be read, or is there none?
+bool has_sound_needs(sqlite::Database& db, std::int64_t bundle);
 /// None if there is no such bundle.
 std::vector<std::int64_t> needs_of(sqlite::Database& db, std::int64_t bundle);
 /// As parameter `index` of a statement, from ids in rising order.

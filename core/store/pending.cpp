@@ -47,13 +47,7 @@ std::string encode_change(const PendingChange& change, const Row& row) {
 
 std::vector<Write> decode_change(std::string_view bytes, const Row& row) {
     StoredWrites stored(bytes);
-    for (const Write& write : stored.writes)
-        if (const Field* field = row.kind ? row.kind->field(write.field) : nullptr)
-            for (const Added& a : write.adds)
-                if (const auto wrong = unsound(*field, a.key, a.value); !wrong.empty())
-                    throw Error(
-                        ErrorCode::storage_damaged,
-                        "a change of " + row.kind->name + " whose " + field->name + " " + wrong);
+    if (row.kind) stored.mend(*row.kind);
     for (Write& write : stored.writes) {
         if (write.adds.empty() ||
             !std::binary_search(stored.in_row.begin(), stored.in_row.end(), write.field))
@@ -131,6 +125,14 @@ StoredWrites::StoredWrites(std::string_view bytes) {
     in_row.resize(r.count());
     for (std::uint16_t& field : in_row) r(field);
     writes = decode_writes(r.bytes(r.remaining()));
+}
+
+std::size_t StoredWrites::mend(const Kind& kind) {
+    std::size_t mended = 0;
+    for (Write& write : writes)
+        if (const Field* field = kind.field(write.field))
+            for (Added& add : write.adds) mended += rapport::mend(*field, add.key, add.value);
+    return mended;
 }
 
 std::string StoredWrites::encode() const {
@@ -250,6 +252,7 @@ void save_shown(sqlite::Database& db, Row& row, const std::vector<PendingChange>
 std::optional<std::vector<Write>> writes_to_new(sqlite::Database& db, const Kind& kind,
                                                 const RecordId& id, std::string_view stored) {
     StoredWrites change(stored);
+    change.mend(kind);
     auto values = values_of_new(db, kind, id, change.in_row);
     if (!values) return std::nullopt;
     auto value = values->begin();

@@ -45,7 +45,8 @@ struct PendingChange {
     Write& write_for(std::uint16_t field);  ///< adds an empty one if there is none
 };
 
-/// The pending changes of a row's record in bundle order, values filled in from the row.
+/// The pending changes of a row's record in bundle order, values filled in from the row. Errors:
+/// storage_damaged, when one cannot be read.
 std::vector<PendingChange> load_pending(sqlite::Database& db, const Row& row);
 /// Stores one change beside its row (values the row shows are left out); a change without effect is
 /// removed.
@@ -54,6 +55,8 @@ void save_pending(sqlite::Database& db, const PendingChange& change, const Row& 
 /// The `writes` of a stored change as they stand, without the values that its row holds.
 struct StoredWrites {
     explicit StoredWrites(std::string_view bytes);
+    /// What a disk has broken goes on as what can be read of it. Returns how many values it mended.
+    std::size_t mend(const Kind& kind);
     std::string encode() const;
 
     std::vector<std::uint16_t> in_row;  ///< fields whose values only the row holds, by number

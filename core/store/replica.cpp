@@ -93,7 +93,7 @@ std::optional<Outgoing> stored_request(sqlite::Database& db, const Identity& ide
     decode_extra(select.blob(4), out);
     auto bundles = db.prepare(
         "SELECT b.counter, b.bytes FROM request_bundle r JOIN bundle b ON b.id = r.bundle");
-    std::map<std::uint64_t, std::string> by_counter;  // SQLite would sort copies of all the bytes
+    std::multimap<std::uint64_t, std::string> by_counter;  // SQLite would sort copies of the bytes
     while (bundles.step())
         by_counter.emplace(bundles.unsigned_integer(0), std::string(bundles.blob(1)));
     for (auto& [counter, bytes] : by_counter) out.bundles.push_back(std::move(bytes));
@@ -378,14 +378,6 @@ void adopt(Store::Core::Writing& writing, const Identity& identity) {
     }
 }
 
-// The pages a request was made of are not wanted again soon; what is made of it wants the room.
-void give_back_pages(Store::Core& core) {
-    const auto writing = Store::Core::Writing::if_free(core);
-    if (!writing) return;
-    writing->db.execute("PRAGMA shrink_memory");
-    writing->commit();
-}
-
 void note_mended(sqlite::Database& db, std::size_t records, const Instant& now) {
     set_meta(db, "mended",
              meta_integer(db, "mended").value_or(0) + static_cast<std::int64_t>(records));
@@ -513,7 +505,7 @@ Outgoing Replica::compose(const Limits& limits, std::optional<Comparison> compar
         .bind_blob(5, encode_extra(out))
         .run();
     writing.commit();
-    give_back_pages(store_.core());
+    store_.core().give_back_pages();  // what is made of the request wants the room
     return out;
 }
 

@@ -263,25 +263,34 @@ std::string version_of(const Row& row) {
     });
 }
 
-bool is_sound(const TypeInfo& type, const Value& value) {
-    if (const std::string* text = value.text())
-        return type.shape == Shape::reference || is_utf8(*text);
-    const Parts* parts = value.parts();
-    if (!parts || type.shape != Shape::group) return true;
-    for (std::size_t i = 0; i < std::min(parts->size(), type.parts.size()); ++i)
-        if (!is_sound(type.parts[i].type, (*parts)[i])) return false;
+bool mend(std::string& text) {
+    if (is_utf8(text)) return false;
+    using Json = nlohmann::ordered_json;
+    const std::string readable = Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+    text = read_stored_json(readable).tree.get<std::string>();
     return true;
+}
+
+bool mend(const TypeInfo& type, Value& value) {
+    if (auto* text = std::get_if<std::string>(&value.is))
+        return type.shape != Shape::reference && mend(*text);
+    auto* parts = std::get_if<Parts>(&value.is);
+    if (!parts || type.shape != Shape::group) return false;
+    bool mended = false;
+    for (std::size_t i = 0; i < std::min(parts->size(), type.parts.size()); ++i)
+        mended = mend(type.parts[i].type, (*parts)[i]) || mended;
+    return mended;
 }
 
 }  // namespace
 
-std::string unsound(const Field& field, const std::string& key, const Value& value) {
-    if (!is_sound(field.type, value) || (field.policy == Policy::per_key && !is_utf8(key)))
-        return "is not UTF-8";
-    if (field.policy != Policy::per_key &&
-        key != (field.is_set() ? canonical_bytes(value) : std::string()))
-        return "has the key of something else";
-    return {};
+bool mend(const Field& field, std::string& key, Value& value) {
+    const bool mended = mend(field.type, value);
+    if (field.policy == Policy::per_key) return mend(key) || mended;
+    std::string own = field.is_set() ? canonical_bytes(value) : std::string();
+    if (key == own) return mended;
+    key = std::move(own);
+    return true;
 }
 
 namespace {
@@ -304,8 +313,8 @@ void read_version(std::string_view version, Row& row) {
         }
         for (LiveValue& live : field_state.live) {
             if (!live.elided) {
-                if (const auto wrong = unsound(*field, live.key, live.value); !wrong.empty())
-                    damaged(*row.kind, "a version whose " + field->name + " " + wrong);
+                if (mend(*field, live.key, live.value))
+                    damaged(*row.kind, "a version with a broken " + field->name);
                 continue;
             }
             const auto shown = row.shown.find(number);

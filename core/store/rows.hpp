@@ -58,9 +58,9 @@ bool confirm_row(sqlite::Database& db, const RecordState& confirmed,
                  const std::vector<const Field*>& as_shown);
 void delete_row(sqlite::Database& db, const Row& row);
 
-/// What a disk has made of a value or its key, "is not UTF-8"; empty if it has left them sound.
-/// What is not is neither to be shown nor saved as something else.
-std::string unsound(const Field& field, const std::string& key, const Value& value);
+/// Makes a value that a disk has broken one that can be shown and sent: U+FFFD stands where a text
+/// was no UTF-8, and an element of a set has its own key. Returns whether it had to.
+bool mend(const Field& field, std::string& key, Value& value);
 
 /// Fields in which the row shows something else than was confirmed. Only of one without unsent
 /// work.

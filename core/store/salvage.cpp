@@ -359,7 +359,7 @@ private:
         while (bundles.step()) all.push_back(bundles.integer(0));
         for (const std::int64_t bundle : all) try {
                 load_bundle(db_, bundle);
-                needs_of(db_, bundle);
+                if (!has_sound_needs(db_, bundle)) senseless.push_back(bundle);
             } catch (const Error&) {
                 senseless.push_back(bundle);
             }
@@ -431,53 +431,71 @@ private:
         return true;
     }
 
-    // A write that a disk has broken is left out of its change, and the rest goes on.
+    // A change that a disk has broken stands once more in the bytes that were sent; of what was not
+    // sent, what can be read goes on.
     void mend_changes() {
-        struct Mended {
+        struct Broken {
             std::int64_t bundle;
             RecordId record;
-            std::string writes;
+            std::string mended;  // empty: nothing of it can be read
         };
-        std::vector<Mended> mended_changes;
-        std::size_t broken = 0;
-        auto select = db_.prepare("SELECT bundle, record, kind, writes FROM change");
+        std::vector<Broken> broken;
+        std::size_t values = 0, unreadable = 0;
+        auto select = db_.prepare(
+            "SELECT c.bundle, c.record, c.kind, c.writes, b.bytes FROM change c LEFT JOIN bundle b "
+            "ON b.id=c.bundle");
         while (select.step()) {
             const Kind* kind = kind_numbered(static_cast<std::uint16_t>(select.integer(2)));
-            std::optional<StoredWrites> stored;
+            Broken change{select.integer(0), select.id(1), {}};
+            std::size_t mended_here = 0;
             try {
-                stored.emplace(select.blob(3));
+                StoredWrites stored(select.blob(3));
+                mended_here = kind ? stored.mend(*kind) : 0;
+                if (mended_here == 0) continue;
+                change.mended = stored.encode();
             } catch (const Error&) {
-                continue;  // drop_orphans
             }
-            const std::size_t before = broken;
-            broken += std::erase_if(stored->writes, [&](const Write& write) {
-                const Field* field = kind ? kind->field(write.field) : nullptr;
-                return field &&
-                       std::any_of(write.adds.begin(), write.adds.end(), [&](const Added& a) {
-                           return !unsound(*field, a.key, a.value).empty();
-                       });
-            });
-            if (broken == before) continue;
-            mended_changes.push_back({select.integer(0), select.id(1), stored->encode()});
+            if (was_sent(select.blob(4), change.record)) {
+                change.mended.clear();  // restore_from_sent
+            } else {
+                values += mended_here;
+                unreadable += change.mended.empty() ? 1U : 0U;
+            }
+            broken.push_back(std::move(change));
         }
         select.reset();
-        for (const Mended& m : mended_changes)
-            db_.prepare("UPDATE change SET writes=? WHERE bundle=? AND record=?")
-                .bind_blob(1, m.writes)
-                .bind(2, m.bundle)
-                .bind(3, m.record)
-                .run();
-        mended(broken, "writes of unsent changes are no longer readable");
+        for (const Broken& change : broken)
+            if (change.mended.empty())
+                db_.prepare("DELETE FROM change WHERE bundle=? AND record=?")
+                    .bind_all(change.bundle, change.record)
+                    .run();
+            else
+                db_.prepare("UPDATE change SET writes=? WHERE bundle=? AND record=?")
+                    .bind_blob(1, change.mended)
+                    .bind(2, change.bundle)
+                    .bind(3, change.record)
+                    .run();
+        mended(values, "values of unsent work are as far as they could be read");
+        mended(unreadable, "unsent changes could not be read");
+    }
+
+    static bool was_sent(std::string_view bytes, const RecordId& record) {
+        try {
+            const Bundle bundle = decode_bundle(bytes);
+            return std::any_of(bundle.changes.begin(), bundle.changes.end(),
+                               [&](const Change& change) { return change.id == record; });
+        } catch (const Error&) {
+            return false;
+        }
     }
 
     void drop_orphans() {
         std::vector<std::pair<std::int64_t, RecordId>> lost;
-        auto select = db_.prepare("SELECT bundle, record, kind, writes FROM change");
+        auto select = db_.prepare("SELECT bundle, record, kind FROM change");
         while (select.step()) {
             const Kind* kind = kind_numbered(static_cast<std::uint16_t>(select.integer(2)));
             const RecordId id = select.id(1);
             try {
-                StoredWrites{select.blob(3)};
                 const auto row = kind ? load_row(db_, *kind, id) : std::nullopt;
                 if (!row) lost.emplace_back(select.integer(0), id);
             } catch (const Error&) {
@@ -493,7 +511,7 @@ private:
             "DELETE FROM draft_text WHERE record NOT IN (SELECT c.record FROM change c JOIN bundle "
             "b "
             "ON b.id=c.bundle WHERE b.state=0)");
-        mended(lost.size(), "unsent changes are lost: the record or the change itself");
+        mended(lost.size(), "unsent changes are lost with their records");
         std::vector<std::int64_t> empty;
         auto bundles =
             db_.prepare("SELECT id FROM bundle WHERE id NOT IN (SELECT bundle FROM change)");

@@ -20,8 +20,8 @@ constexpr std::array kBookkeeping{
 
     "CREATE TABLE IF NOT EXISTS bundle("
     "id INTEGER PRIMARY KEY, state INTEGER NOT NULL, counter INTEGER, captured_at INTEGER NOT NULL,"
-    "later_run INTEGER NOT NULL DEFAULT 0, needs BLOB, bytes BLOB, verdict INTEGER, reasons BLOB,"
-    "former BLOB)"
+    "later_run INTEGER NOT NULL DEFAULT 0, bytes BLOB, verdict INTEGER, reasons BLOB, former BLOB,"
+    "needs BLOB)"
     "STRICT",
     // What waits to be sent is the long part of the queue and in no index.
     "CREATE INDEX IF NOT EXISTS bundle_counter ON bundle(counter) WHERE counter IS NOT NULL",
@@ -192,14 +192,10 @@ void show_new_fields(sqlite::Database& db, const Kind& kind,
             row = row_at(statement, kind);
         }
         last = row->row;
-        bool any = false;
-        for (const Field* field : added)
-            if (auto it = row->confirmed.fields.find(field->number);
-                it != row->confirmed.fields.end()) {
-                row->shown[field->number] = show(*field, it->second);
-                any = true;
-            }
-        if (any) save_row(db, *row);
+        if (std::any_of(added.begin(), added.end(), [&](const Field* field) {
+                return row->confirmed.fields.contains(field->number);
+            }))
+            save_with_pending(db, *row, load_pending(db, *row));
     }
 }
 
@@ -233,6 +229,7 @@ void move_needs(sqlite::Database& db) {
     select.reset();
     for (const auto& [bundle, needs] : moved) add_needs(db, bundle, needs);
     db.execute("DROP TABLE needs");
+    forget_ids_to_come(db);
 }
 
 // An older build could only put aside what it did not know.

@@ -17,9 +17,9 @@ inline constexpr std::int64_t kFormatVersion = 1;           ///< PRAGMA user_ver
 inline constexpr std::int64_t kApplicationId = 0x52505254;  ///< "RPRT", PRAGMA application_id
 
 /// Creates the tables of a new file, or brings an older one up to this build: new kinds and fields
-/// become tables and columns, and what the file already knew of a new field is shown from then on.
-/// One transaction, which writes nothing when nothing is missing.
-/// Errors: storage_newer, storage_damaged (not one of our files).
+/// become tables and columns, what the file already knew of a new field is shown from then on, and
+/// a table `needs` of an earlier build goes into `bundle`. One transaction, which writes nothing
+/// when nothing is missing. Errors: storage_newer, storage_damaged (not one of our files).
 void create_or_migrate(sqlite::Database& db);
 
 /// A kind's indexes are made before its first row is: an empty one takes a page, and there are

@@ -114,6 +114,35 @@ TEST_CASE("a file without the kinds and fields of this build gets them, and keep
     CHECK(store.query(tasks).records.empty());
 }
 
+TEST_CASE("a group that gets another part keeps the unsent edit of what it had") {
+    const TempDir folder;
+    const std::string path = folder.file("a.rapport");
+    Id<Customer> id;
+    {
+        Store store = Store::open(path);
+        Replica replica(store);
+        replica.enrol(
+            {"http://127.0.0.1", "default", "R17", Role::rep, {"territory/DE-50"}, 77, "secret"});
+        Customer dairy;
+        dairy.name = "Molkerei Nord";
+        dairy.address = Address{"Hafen 1", "", "Kiel", ""};
+        id = store.put(dairy).first;
+        Incoming in;
+        in.next = replica.compose({}).next;
+        in.checkpoint = in.leaves_entry = true;
+        in.tag = 1;
+        in.verdicts = {{1, Verdict::applied, {}}};
+        REQUIRE(replica.settle(in));
+        REQUIRE(
+            store.edit(id).set(&Customer::address, Address{"Am Markt 2", "", "Kiel", ""}).save());
+    }
+    sqlite::Database::open(path, {}).execute("ALTER TABLE customer DROP COLUMN address_country");
+    Store store = Store::open(path);
+    const auto address = store.find(id)->value("address");
+    REQUIRE(address.parts());
+    CHECK(address.parts()->at(0) == Value("Am Markt 2"));
+}
+
 TEST_CASE("records of a kind this build does not know stay, and are there after an update") {
     const TempDir folder;
     const std::string path = golden_file(folder);

@@ -150,6 +150,7 @@ TEST_CASE("a bundle whose needs cannot be read is said to be damaged, and salvag
     const auto sent = phone.frozen();
     REQUIRE(sent.size() == 2);
     CHECK(sent[1].needs == Counters{1});
+    CHECK(Device(path).frozen().size() == 2);  // and nobody is held up until then
 }
 
 TEST_CASE("what an earlier build parked of a user's needs is there when they are back") {

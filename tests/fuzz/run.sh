@@ -48,6 +48,7 @@ for name in tests/fuzz/corpus/*; do mkdir -p "$seeds/${name##*/}"; cp "$name"/* 
 
 fuzz() {
     local name=$1 corpus=$build/corpus/$1
+    [ "$seed" = 0 ] || { corpus=$build/corpus-$seed/$name; rm -rf "$corpus"; }  # nothing from earlier runs
     mkdir -p "$corpus"
     if "$build/bin/${name}_fuzz" -seed="$seed" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=1048576 \
         -print_final_stats=1 -artifact_prefix="$build/findings/$name-" "$corpus" "$seeds/$name" > "$build/$name.log" 2>&1; then
