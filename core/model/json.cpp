@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <functional>
 #include <set>
 
+#include "model/json_text.hpp"
 #include "model/json_tree.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
@@ -13,16 +15,11 @@
 namespace rapport {
 namespace {
 
-using Json = nlohmann::json;                 // read: members by name
-using OrderedJson = nlohmann::ordered_json;  // written: members in our order
+using Json = nlohmann::json;
 
 constexpr std::size_t kLineNameMax = 200;  // bytes of a line's scope, ref and bundle
 constexpr std::int64_t kExactMax =
     9'007'199'254'740'991;  // 2^53 - 1, the largest integer every JSON reader keeps
-
-std::string dumped(const OrderedJson& json) {
-    return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
-}
 
 std::string hex(std::string_view bytes) {
     static constexpr char kDigits[] = "0123456789abcdef";
@@ -37,154 +34,67 @@ std::string hex(std::string_view bytes) {
 // ---- writing
 
 /// A value whose type this build does not know.
-OrderedJson untyped(const Value& value) {
+std::string untyped(const Value& value) {
     if (const auto* integer = value.integer()) {
-        if (*integer < -kExactMax || *integer > kExactMax) return std::to_string(*integer);
-        return *integer;
+        const std::string digits = std::to_string(*integer);
+        return *integer < -kExactMax || *integer > kExactMax ? json_string(digits) : digits;
     }
     if (const auto* text = value.text()) {
-        if (normalised(*text, false)) return *text;
-        return OrderedJson{{"hex", hex(*text)}};
+        if (normalised(*text, false)) return json_string(*text);
+        return JsonObject().add("hex", hex(*text)).text();
     }
-    if (const auto* parts = value.parts()) {
-        OrderedJson list = OrderedJson::array();
-        for (const Value& part : *parts) list.push_back(untyped(part));
-        return list;
-    }
-    return nullptr;
+    if (const auto* parts = value.parts()) return json_array(*parts, untyped);
+    return "null";
 }
 
-OrderedJson typed(const TypeInfo& type, const Value& value) {
+std::string typed(const TypeInfo& type, const Value& value) {
     const std::int64_t* integer = value.integer();
     const std::string* text = value.text();
     switch (type.shape) {
         case Shape::boolean:
-            if (integer) return *integer != 0;
+            if (integer) return *integer != 0 ? "true" : "false";
             break;
         case Shape::integer:
-            if (integer && travels_as_text(type)) return std::to_string(*integer);
-            if (integer) return *integer;
+            if (integer && travels_as_text(type)) return json_string(std::to_string(*integer));
+            if (integer) return std::to_string(*integer);
             break;
         case Shape::instant:
-            if (integer) return Instant::unpack(*integer).rfc3339();
+            if (integer) return json_string(Instant::unpack(*integer).rfc3339());
             break;
         case Shape::text:
         case Shape::code:
-            if (text) return *text;
+            if (text) return json_string(*text);
             break;
         case Shape::reference:
             if (const auto id = text ? RecordId::from_bytes(*text) : std::nullopt)
-                return id->text();
+                return json_string(id->text());
             break;
         case Shape::group:
             if (const Parts* parts = value.parts()) {
-                OrderedJson object = OrderedJson::object();
+                JsonObject object;
                 for (std::size_t i = 0; i < parts->size() && i < type.parts.size(); ++i)
                     if (!(*parts)[i].is_null())
-                        object[std::string(type.parts[i].name)] =
-                            typed(type.parts[i].type, (*parts)[i]);
-                return object;
+                        object.add_json(type.parts[i].name, typed(type.parts[i].type, (*parts)[i]));
+                return object.text();
             }
             break;
     }
     return untyped(value);
 }
 
-std::string array_of(const std::vector<std::string>& elements) {
-    std::string out = "[";
-    for (const std::string& e : elements) {
-        if (out.size() > 1) out += ',';
-        out += e;
-    }
-    return out + ']';
-}
-
-std::string member(std::string_view name, std::string_view json) {
-    return dumped(OrderedJson(name)).append(":").append(json);
-}
-
 /// Content of a field number this build does not know: a single plain value, else a list.
 std::string unknown_content(const Content& content) {
-    if (content.size() == 1 && content.front().key.empty())
-        return dumped(untyped(content.front().value));
-    std::vector<std::string> items;
-    for (const Item& item : content) {
-        if (item.key.empty() || item.key == canonical_bytes(item.value))
-            items.push_back(dumped(untyped(item.value)));
-        else
-            items.push_back(
-                dumped(OrderedJson{{"key", untyped(item.key)}, {"value", untyped(item.value)}}));
-    }
-    return array_of(items);
+    if (content.size() == 1 && content.front().key.empty()) return untyped(content.front().value);
+    return json_array(content, [](const Item& item) {
+        if (item.key.empty() || item.key == canonical_bytes(item.value)) return untyped(item.value);
+        return JsonObject()
+            .add_json("key", untyped(item.key))
+            .add_json("value", untyped(item.value))
+            .text();
+    });
 }
 
 // ---- reading
-
-/// Makes the tree of a text, and stops at the first thing that must not reach it: nesting that is
-/// too deep, too many values, an object that names a key twice, or a text that is no JSON.
-class TreeBuilder : public nlohmann::json_sax<Json> {
-public:
-    explicit TreeBuilder(std::size_t values_max) : values_left_(values_max) {}
-
-    Json tree;
-    std::optional<RefusalCode> fault;
-
-    bool null() override { return put(nullptr); }
-    bool boolean(bool value) override { return put(value); }
-    bool number_integer(number_integer_t value) override { return put(value); }
-    bool number_unsigned(number_unsigned_t value) override { return put(value); }
-    bool number_float(number_float_t value, const string_t&) override { return put(value); }
-    bool string(string_t& value) override { return put(std::move(value)); }
-    bool binary(binary_t&) override { return stop(refusal_code::kNotJson); }
-    bool start_object(std::size_t) override { return open(Json::object()); }
-    bool end_object() override { return close(); }
-    bool start_array(std::size_t) override { return open(Json::array()); }
-    bool end_array() override { return close(); }
-    bool key(string_t& name) override {
-        auto& members = open_.back()->get_ref<Json::object_t&>();
-        const auto [at, is_new] = members.emplace(std::move(name), nullptr);
-        place_ = &at->second;
-        return is_new || stop(refusal_code::kDuplicateKey);
-    }
-    bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override {
-        return stop(refusal_code::kNotJson);
-    }
-
-private:
-    bool put(Json value) {
-        if (values_left_-- == 0) return stop(refusal_code::kTooManyValues);
-        if (!open_.empty() && open_.back()->is_array()) {
-            auto& elements = open_.back()->get_ref<Json::array_t&>();
-            elements.push_back(std::move(value));
-            place_ = &elements.back();
-        } else {
-            *place_ = std::move(value);
-        }
-        return true;
-    }
-    bool open(Json value) {
-        if (!put(std::move(value))) return false;
-        open_.push_back(place_);
-        return static_cast<int>(open_.size()) <= kJsonDepthMax || stop(refusal_code::kTooDeep);
-    }
-    bool close() {
-        open_.pop_back();
-        return true;
-    }
-    bool stop(RefusalCode code) {
-        if (!fault) fault = code;
-        return false;
-    }
-    Json* place_ = &tree;      // of the value put last, or of the one that follows its key
-    std::vector<Json*> open_;  // objects and arrays; only the innermost one grows
-    std::size_t values_left_;
-};
-
-JsonTree built(std::string_view text, std::size_t values_max) {
-    TreeBuilder builder(values_max);
-    if (Json::sax_parse(text, &builder)) return {std::move(builder.tree), std::nullopt};
-    return {nullptr, builder.fault.value_or(RefusalCode(refusal_code::kNotJson))};
-}
 
 /// What the sentence of a fault is filled with.
 std::vector<std::string> parameters_of(RefusalCode fault) {
@@ -434,72 +344,58 @@ std::optional<std::size_t> place_of(const Field& field, std::string_view part) {
 
 }  // namespace
 
-JsonTree read_json(std::string_view text) {
-    if (text.size() > kJsonBytesMax) return {nullptr, RefusalCode(refusal_code::kTooLarge)};
-    return built(text, kJsonValuesMax);
-}
-
-JsonTree read_stored_json(std::string_view text) { return built(text, SIZE_MAX); }
-
 bool travels_as_text(const TypeInfo& type) { return type.min < -kExactMax || type.max > kExactMax; }
 
 std::string content_to_json(const Field& field, const Content& content) {
+    const auto written = [&](const Item& item) { return typed(field.type, item.value); };
     if (field.policy == Policy::add_wins) {
         std::vector<std::string> elements;
-        for (const Item& item : content) elements.push_back(dumped(typed(field.type, item.value)));
+        for (const Item& item : content) elements.push_back(written(item));
         std::sort(elements.begin(), elements.end());
-        return array_of(elements);
+        return json_array(elements, std::identity());
     }
     if (field.policy == Policy::per_key) {
         std::map<std::string, std::string> members;
-        for (const Item& item : content) members[item.key] = dumped(typed(field.type, item.value));
-        std::string out = "{";
-        for (const auto& [key, json] : members)
-            out.append(out.size() > 1 ? "," : "").append(member(key, json));
-        return out + '}';
+        for (const Item& item : content) members[item.key] = written(item);
+        JsonObject map;
+        for (const auto& [key, json] : members) map.add_json(key, json);
+        return map.text();
     }
     if (content.empty()) return "null";
-    if (content.size() == 1) return dumped(typed(field.type, content.front().value));
-    std::vector<std::string> siblings;
-    for (const Item& item : content) siblings.push_back(dumped(typed(field.type, item.value)));
-    return "{\"siblings\":" + array_of(siblings) + '}';
+    if (content.size() == 1) return written(content.front());
+    return JsonObject().add_json("siblings", json_array(content, written)).text();
 }
 
 std::string to_json(const Record& record) { return to_json(record, {}); }
 
 std::string to_json(const Record& record,
                     const std::vector<std::pair<std::string, std::string>>& leading_json_members) {
-    std::string out = "{";
-    const auto add = [&](std::string_view name, std::string_view json) {
-        out.append(out.back() == '{' ? "" : ",").append(member(name, json));
-    };
-    for (const auto& [name, json] : leading_json_members) add(name, json);
-    if (record.kind) add("kind", dumped(OrderedJson(record.kind->name)));
-    if (!record.id.is_nil()) add("id", dumped(OrderedJson(record.id.text())));
-    if (!record.scope.empty()) add("scope", dumped(OrderedJson(record.scope)));
-    std::string fields = "{", unknown = "{";
+    JsonObject object;
+    for (const auto& [name, json] : leading_json_members) object.add_json(name, json);
+    if (record.kind) object.add("kind", record.kind->name);
+    if (!record.id.is_nil()) object.add("id", record.id.text());
+    if (!record.scope.empty()) object.add("scope", record.scope);
+    JsonObject fields, unknown;
     if (record.kind)
         for (const Field& field : record.kind->fields)
             if (const auto it = record.fields.find(field.number);
                 it != record.fields.end() && !it->second.empty())
-                fields.append(fields.size() > 1 ? "," : "")
-                    .append(member(field.name, content_to_json(field, it->second)));
+                fields.add_json(field.name, content_to_json(field, it->second));
     for (const auto& [number, content] : record.fields)
         if (!content.empty() && !(record.kind && record.kind->field(number)))
-            unknown.append(unknown.size() > 1 ? "," : "")
-                .append(member(std::to_string(number), unknown_content(content)));
-    add("fields", fields + '}');
-    if (unknown.size() > 1) add("unknown", unknown + '}');
-    return out + '}';
+            unknown.add_json(std::to_string(number), unknown_content(content));
+    object.add_json("fields", fields.text());
+    if (!unknown.empty()) object.add_json("unknown", unknown.text());
+    return object.text();
 }
 
 std::optional<Content> content_from_json(const Field& field, std::string_view json,
                                          const ResolveReference& resolve, const RecordId& record,
                                          std::vector<Refusal>& out) {
     Reader reader(resolve, record, out);
-    const auto [tree, fault] = read_stored_json(json);
-    if (fault) return reader.miss(field.name, *fault, parameters_of(*fault));
-    return reader.content(field, tree);
+    const JsonTree read = read_stored_json(json);
+    if (read.fault) return reader.miss(field.name, *read.fault, parameters_of(*read.fault));
+    return reader.content(field, read.tree);
 }
 
 std::optional<Content> content_from_text(const Field& field, std::string_view part,

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "model/json.hpp"
+#include "model/json_text.hpp"
 #include "model/json_tree.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
@@ -15,36 +16,30 @@ namespace rapport {
 namespace {
 
 using Json = nlohmann::json;
-using OrderedJson = nlohmann::ordered_json;
 
 [[noreturn]] void invalid(const std::string& sentence) {
     throw Error(ErrorCode::invalid_argument, sentence);
 }
 
-template <class Tree>
-std::string dumped(const Tree& tree) {
-    return tree.dump(-1, ' ', false, Tree::error_handler_t::replace);
-}
-
-// The tree of a text from outside; bounded, and no object names a key twice.
-Json parsed(std::string_view json) {
-    auto [tree, fault] = read_json(json);
-    if (fault)
+// A text from outside; bounded, and no object names a key twice.
+JsonTree parsed(std::string_view json) {
+    JsonTree read = read_json(json);
+    if (const auto fault = read.fault)
         invalid(*fault == refusal_code::kTooLarge        ? "the text is longer than 1 MiB"
                 : *fault == refusal_code::kTooDeep       ? "the text is nested too deeply"
                 : *fault == refusal_code::kTooManyValues ? "the text holds too many values"
                 : *fault == refusal_code::kDuplicateKey  ? "an object of the text names a key twice"
                                                          : "the text is not JSON in UTF-8");
-    return std::move(tree);
+    return read;
 }
 
-Json objects_of(std::string_view json) {
-    Json tree = parsed(json);
+JsonTree objects_of(std::string_view json) {
+    JsonTree read = parsed(json);
     const bool objects =
-        tree.is_array() &&
-        std::all_of(tree.begin(), tree.end(), [](const Json& j) { return j.is_object(); });
+        read.tree.is_array() && std::all_of(read.tree.begin(), read.tree.end(),
+                                            [](const Json& j) { return j.is_object(); });
     if (!objects) invalid("the text is not an array of objects");
-    return tree;
+    return read;
 }
 
 std::optional<RecordId> find_reference(const Store& store, std::string_view reference) {
@@ -148,14 +143,14 @@ Value value_called(const Kind& kind, const std::string& name, const Json& json) 
     const Field* field = kind.field(name.substr(0, dot));
     if (!field) invalid("`where` names no field of a " + kind.name);
     std::vector<Refusal> refusals;
-    const auto read = [&](const Json& whole) -> Value {
-        const auto content = content_from_json(*field, dumped(whole), {}, {}, refusals);
+    const auto read = [&](const std::string& whole) -> Value {
+        const auto content = content_from_json(*field, whole, {}, {}, refusals);
         if (!content || content->empty()) invalid("`where` has a value that `" + name + "` lacks");
         return content->front().value;
     };
-    if (field->is_set()) return read(Json::array({json}));
-    if (dot == std::string::npos) return read(json);
-    const Value whole = read(Json{{name.substr(dot + 1), json}});
+    if (field->is_set()) return read("[" + dumped(json) + "]");
+    if (dot == std::string::npos) return read(dumped(json));
+    const Value whole = read(JsonObject().add_json(name.substr(dot + 1), dumped(json)).text());
     for (std::size_t i = 0; i < field->type.parts.size(); ++i)
         if (field->type.parts[i].name == name.substr(dot + 1)) return (*whole.parts())[i];
     return {};
@@ -195,54 +190,57 @@ void take_member(Query& query, const std::string& name, const Json& json) {
     }
 }
 
-OrderedJson tree_of(const Refusal& refusal, Language language) {
-    return {
-        {"record", refusal.record.is_nil() ? OrderedJson() : OrderedJson(refusal.record.text())},
-        {"field", refusal.field},
-        {"code", refusal.code},
-        {"sentence", sentence(refusal, language)}};
+std::string written(const std::optional<Instant>& time) {
+    return time ? json_string(time->rfc3339()) : "null";
 }
 
-OrderedJson tree_of(const std::vector<Refusal>& refusals, Language language) {
-    OrderedJson list = OrderedJson::array();
-    for (const Refusal& refusal : refusals) list.push_back(tree_of(refusal, language));
-    return list;
+std::string written(const std::vector<Refusal>& refusals, Language language) {
+    return json_array(refusals, [&](const Refusal& r) { return to_json(r, language); });
 }
 
-OrderedJson tree_of(const std::vector<RecordId>& ids) {
-    OrderedJson list = OrderedJson::array();
-    for (const RecordId& id : ids) list.push_back(id.text());
-    return list;
+std::string written(const std::vector<RecordId>& ids) {
+    return json_array(ids, [](const RecordId& id) { return json_string(id.text()); });
 }
 
-OrderedJson tree_of(const std::vector<TitledRecord>& records) {
-    OrderedJson list = OrderedJson::array();
-    for (const TitledRecord& record : records)
-        list.push_back(
-            {{"kind", record.kind->name}, {"id", record.id.text()}, {"title", record.title}});
-    return list;
+std::string written(const TitledRecord& record) {
+    return JsonObject()
+        .add("kind", record.kind->name)
+        .add("id", record.id.text())
+        .add("title", record.title)
+        .text();
 }
 
-OrderedJson tree_of(const HeldBundle& bundle, Language language) {
-    OrderedJson needed = OrderedJson::array();
-    for (const HeldBundle::Needed& n : bundle.waits_for)
-        needed.push_back(
-            {{"sync", name_of(n.state)}, {"code", n.code}, {"records", tree_of(n.records)}});
-    return {{"sync", name_of(bundle.state)},
-            {"captured_at", bundle.captured_at.rfc3339()},
-            {"records", tree_of(bundle.records)},
-            {"reasons", tree_of(bundle.reasons, language)},
-            {"waits_for", std::move(needed)}};
+std::string written(const std::vector<TitledRecord>& records) {
+    return json_array(records, [](const TitledRecord& record) { return written(record); });
 }
 
-OrderedJson tree_of(const std::optional<Instant>& time) {
-    return time ? OrderedJson(time->rfc3339()) : OrderedJson();
+std::string written(const TurnedDown& request, Language language) {
+    return JsonObject()
+        .add("id", request.request.text())
+        .add_json("subject", written(request.subject))
+        .add("to", request.to)
+        .add("at", request.at.rfc3339())
+        .add_json("why", to_json(request.why, language))
+        .text();
+}
+
+std::string written(const LoggedOut& user) {
+    return JsonObject()
+        .add("rep", user.rep)
+        .add("tenant", user.tenant)
+        .add("server", user.server)
+        .add("left_at", user.left_at.rfc3339())
+        .add("unsent", user.unsent)
+        .add("drafts", user.drafts)
+        .add_json("unreceived_since", written(user.unreceived_since))
+        .text();
 }
 
 }  // namespace
 
 AskedEdits new_records(const Store& store, std::string_view json) {
-    const Json objects = objects_of(json);
+    const JsonTree read = objects_of(json);
+    const Json& objects = read.tree;
     std::vector<RecordId> ids;
     std::map<std::string, RecordId, std::less<>> named;
     AskedEdits asked;
@@ -278,7 +276,8 @@ AskedEdits new_records(const Store& store, std::string_view json) {
 
 AskedEdits changes(const Store& store, std::string_view json) {
     AskedEdits asked;
-    for (const Json& object : objects_of(json)) {
+    const JsonTree read = objects_of(json);
+    for (const Json& object : read.tree) {
         const RecordId id = id_of(store, object);
         const auto present = id.is_nil() ? std::nullopt : store.find(id);
         if (!present) {
@@ -293,7 +292,8 @@ AskedEdits changes(const Store& store, std::string_view json) {
 }
 
 Query asked_query(std::string_view json) {
-    const Json tree = parsed(json);
+    const JsonTree read = parsed(json);
+    const Json& tree = read.tree;
     if (!tree.is_object()) invalid("a query is an object");
     Query query;
     const std::string* kind = text_of(tree, "kind");
@@ -304,93 +304,101 @@ Query asked_query(std::string_view json) {
 }
 
 std::string to_json(const Store& store, const Record& record) {
-    return to_json(record,
-                   {{"sync", "\"" + std::string(name_of(store.status(record.id).state)) + "\""}});
+    return to_json(record, {{"sync", json_string(name_of(store.status(record.id).state))}});
 }
 
 std::string to_json(const Store& store, const Page& page) {
-    std::string records;
-    for (const Record& record : page.records)
-        records.append(records.empty() ? "" : ",").append(to_json(store, record));
-    const OrderedJson next = page.next.empty() ? OrderedJson() : OrderedJson(page.next);
-    return "{\"records\":[" + records + "],\"next\":" + dumped(next) + "}";
+    return JsonObject()
+        .add_json("records",
+                  json_array(page.records, [&](const Record& r) { return to_json(store, r); }))
+        .add_json("next", page.next.empty() ? "null" : json_string(page.next))
+        .text();
 }
 
 std::string to_json(const Refusal& refusal, Language language) {
-    return dumped(tree_of(refusal, language));
+    return JsonObject()
+        .add_json("record", refusal.record.is_nil() ? "null" : json_string(refusal.record.text()))
+        .add("field", refusal.field)
+        .add("code", refusal.code)
+        .add("sentence", sentence(refusal, language))
+        .text();
 }
 
 std::string to_json(const Captured& captured, Language language) {
-    return dumped(OrderedJson{{"ids", tree_of(captured.ids)},
-                              {"refusals", tree_of(captured.refusals, language)}});
+    return JsonObject()
+        .add_json("ids", written(captured.ids))
+        .add_json("refusals", written(captured.refusals, language))
+        .text();
 }
 
 std::string to_json(const RecordStatus& status, Language language) {
-    return dumped(OrderedJson{{"sync", name_of(status.state)},
-                              {"conflict", status.conflict},
-                              {"reasons", tree_of(status.reasons, language)},
-                              {"waits_for", tree_of(status.waits_for)}});
+    return JsonObject()
+        .add("sync", name_of(status.state))
+        .add("conflict", status.conflict)
+        .add_json("reasons", written(status.reasons, language))
+        .add_json("waits_for", written(status.waits_for))
+        .text();
 }
 
 std::string to_json(const HeldBundle& bundle, Language language) {
-    return dumped(tree_of(bundle, language));
+    const auto needed = [](const HeldBundle::Needed& n) {
+        return JsonObject()
+            .add("sync", name_of(n.state))
+            .add("code", n.code)
+            .add_json("records", written(n.records))
+            .text();
+    };
+    return JsonObject()
+        .add("sync", name_of(bundle.state))
+        .add("captured_at", bundle.captured_at.rfc3339())
+        .add_json("records", written(bundle.records))
+        .add_json("reasons", written(bundle.reasons, language))
+        .add_json("waits_for", json_array(bundle.waits_for, needed))
+        .text();
 }
 
 std::string to_json(const Overview& o, const std::vector<HeldBundle>& held, Language language) {
-    OrderedJson bundles = OrderedJson::array();
-    for (const HeldBundle& bundle : held) bundles.push_back(tree_of(bundle, language));
-    OrderedJson requests = OrderedJson::array();
-    for (const TurnedDown& request : o.turned_down)
-        requests.push_back({{"id", request.request.text()},
-                            {"subject", tree_of(std::vector{request.subject}).front()},
-                            {"to", request.to},
-                            {"at", request.at.rfc3339()},
-                            {"why", tree_of(request.why, language)}});
-    OrderedJson users = OrderedJson::array();
-    for (const LoggedOut& user : o.logged_out)
-        users.push_back({{"rep", user.rep},
-                         {"tenant", user.tenant},
-                         {"server", user.server},
-                         {"left_at", user.left_at.rfc3339()},
-                         {"unsent", user.unsent},
-                         {"drafts", user.drafts},
-                         {"unreceived_since", tree_of(user.unreceived_since)}});
-    return dumped(OrderedJson{{"file_id", o.file_id},
-                              {"enrolled", o.enrolled},
-                              {"server", o.server},
-                              {"tenant", o.tenant},
-                              {"rep", o.rep},
-                              {"role", o.role},
-                              {"scopes", o.scopes},
-                              {"drafts", o.drafts},
-                              {"queued", o.queued},
-                              {"sent", o.sent},
-                              {"refused", o.refused},
-                              {"review", o.review},
-                              {"waiting", o.waiting},
-                              {"conflicts", o.conflicts},
-                              {"departed", o.departed},
-                              {"incomplete", o.incomplete},
-                              {"unreceived_since", tree_of(o.unreceived_since)},
-                              {"last_sync", tree_of(o.last_sync)},
-                              {"compared_at", tree_of(o.compared_at)},
-                              {"mended", o.mended},
-                              {"mended_at", tree_of(o.mended_at)},
-                              {"differing", o.differing},
-                              {"forked_at", tree_of(o.forked_at)},
-                              {"recovered_at", tree_of(o.recovered_at)},
-                              {"recovering", o.recovering},
-                              {"revoked", o.revoked},
-                              {"declined", o.declined},
-                              {"turned_down", std::move(requests)},
-                              {"logged_out", std::move(users)},
-                              {"held", std::move(bundles)}});
+    const auto bundle = [&](const HeldBundle& b) { return to_json(b, language); };
+    const auto request = [&](const TurnedDown& r) { return written(r, language); };
+    const auto user = [](const LoggedOut& u) { return written(u); };
+    return JsonObject()
+        .add("file_id", o.file_id)
+        .add("enrolled", o.enrolled)
+        .add("server", o.server)
+        .add("tenant", o.tenant)
+        .add("rep", o.rep)
+        .add("role", o.role)
+        .add_json("scopes", json_array(o.scopes, json_string))
+        .add("drafts", o.drafts)
+        .add("queued", o.queued)
+        .add("sent", o.sent)
+        .add("refused", o.refused)
+        .add("review", o.review)
+        .add("waiting", o.waiting)
+        .add("conflicts", o.conflicts)
+        .add("departed", o.departed)
+        .add_json("incomplete", json_array(o.incomplete, json_string))
+        .add_json("unreceived_since", written(o.unreceived_since))
+        .add_json("last_sync", written(o.last_sync))
+        .add_json("compared_at", written(o.compared_at))
+        .add("mended", o.mended)
+        .add_json("mended_at", written(o.mended_at))
+        .add("differing", o.differing)
+        .add_json("forked_at", written(o.forked_at))
+        .add_json("recovered_at", written(o.recovered_at))
+        .add("recovering", o.recovering)
+        .add("revoked", o.revoked)
+        .add("declined", o.declined)
+        .add_json("turned_down", json_array(o.turned_down, request))
+        .add_json("logged_out", json_array(o.logged_out, user))
+        .add_json("held", json_array(held, bundle))
+        .text();
 }
 
 std::string to_json(const Changes& changes) {
-    OrderedJson tree = OrderedJson::object();
-    for (const Changes::Of& of : changes.kinds) tree[of.kind->name] = tree_of(of.ids);
-    return dumped(tree);
+    JsonObject object;
+    for (const Changes::Of& of : changes.kinds) object.add_json(of.kind->name, written(of.ids));
+    return object.text();
 }
 
 }  // namespace rapport

@@ -10,6 +10,7 @@
 #include <unordered_map>
 
 #include "model/json.hpp"
+#include "model/json_text.hpp"
 #include "model/json_tree.hpp"
 #include "model/validation.hpp"
 #include "rapport/error.hpp"
@@ -209,22 +210,22 @@ Content content_at(const sqlite::Statement& statement, int column, const Field& 
 // ---- texts with more than one sibling, which a text column cannot hold apart
 
 std::string siblings_of(const Row& row) {
-    std::map<std::string, std::vector<std::string>> all;
+    std::map<std::string, std::string> all;
     for (const auto& [number, content] : row.shown) {
         const Field* field = row.kind->field(number);
         if (!field || field->policy != Policy::keep_both || content.size() < 2) continue;
-        std::vector<std::string>& texts = all[std::to_string(number)];
-        for (const Item& item : content) texts.push_back(*item.value.text());
+        all[std::to_string(number)] =
+            json_array(content, [](const Item& item) { return json_string(*item.value.text()); });
     }
-    if (all.empty()) return {};
-    return nlohmann::ordered_json(all).dump(-1, ' ', false,
-                                            nlohmann::ordered_json::error_handler_t::replace);
+    JsonObject object;
+    for (const auto& [number, texts] : all) object.add_json(number, texts);
+    return object.empty() ? std::string() : object.text();
 }
 
 void read_siblings(std::string_view json, const Kind& kind, FieldMap<Content>& shown) {
-    const nlohmann::json all = read_stored_json(json).tree;
-    if (!all.is_object()) damaged(kind, "unreadable siblings");
-    for (const auto& [number, texts] : all.items()) {
+    const JsonTree read = read_stored_json(json);
+    if (!read.tree.is_object()) damaged(kind, "unreadable siblings");
+    for (const auto& [number, texts] : read.tree.items()) {
         const Field* field = nullptr;
         for (const Field& f : kind.fields)
             if (std::to_string(f.number) == number) field = &f;
@@ -265,9 +266,7 @@ std::string version_of(const Row& row) {
 
 bool mend(std::string& text) {
     if (is_utf8(text)) return false;
-    using Json = nlohmann::ordered_json;
-    const std::string readable = Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
-    text = read_stored_json(readable).tree.get<std::string>();
+    text = read_stored_json(json_string(text)).tree.get<std::string>();
     return true;
 }
 

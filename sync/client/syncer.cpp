@@ -6,6 +6,7 @@
 
 #include "client/address.hpp"
 #include "client/session.hpp"
+#include "model/json_text.hpp"
 #include "model/json_tree.hpp"
 #include "model/planted.hpp"
 #include "protocol/messages.hpp"
@@ -41,14 +42,11 @@ std::optional<Milliseconds> retry_after(const HttpResponse& response) {
     return std::min(Milliseconds(std::int64_t{seconds} * 1000), kRetryAfterMax);
 }
 
-std::string dumped(const nlohmann::ordered_json& json) {
-    return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-}
-
 /// What a problem document says (RFC 9457); nothing if the answer is none.
 std::optional<std::string> problem_in(const HttpResponse& response) {
     if (!has_type(response, kProblemType)) return std::nullopt;
-    const nlohmann::json body = read_json(response.body).tree;
+    const JsonTree read = read_json(response.body);
+    const nlohmann::json& body = read.tree;
     if (!body.is_object()) return std::nullopt;
     for (const char* member : {"detail", "title"})
         if (const auto at = body.find(member);
@@ -112,26 +110,27 @@ std::string_view name_of(SyncEnd end) {
 }
 
 std::string to_json(const SyncResult& r) {
-    nlohmann::ordered_json tree{{"end", name_of(r.end)},
-                                {"sentence", r.sentence},
-                                {"sent", r.sent},
-                                {"applied", r.applied},
-                                {"conflicted", r.conflicted},
-                                {"refused", r.refused},
-                                {"later", r.later},
-                                {"review", r.review},
-                                {"decided", r.decided},
-                                {"unanswered", r.unanswered},
-                                {"left", r.left},
-                                {"received", r.received},
-                                {"compared", r.compared},
-                                {"mended", r.mended},
-                                {"differing", r.differing},
-                                {"requests", r.requests},
-                                {"bytes_sent", r.bytes_sent},
-                                {"bytes_received", r.bytes_received}};
-    if (r.retry_after) tree["retry_after_ms"] = r.retry_after->count();
-    return dumped(tree);
+    JsonObject object;
+    object.add("end", name_of(r.end))
+        .add("sentence", r.sentence)
+        .add("sent", r.sent)
+        .add("applied", r.applied)
+        .add("conflicted", r.conflicted)
+        .add("refused", r.refused)
+        .add("later", r.later)
+        .add("review", r.review)
+        .add("decided", r.decided)
+        .add("unanswered", r.unanswered)
+        .add("left", r.left)
+        .add("received", r.received)
+        .add("compared", r.compared)
+        .add("mended", r.mended)
+        .add("differing", r.differing)
+        .add("requests", r.requests)
+        .add("bytes_sent", r.bytes_sent)
+        .add("bytes_received", r.bytes_received);
+    if (r.retry_after) object.add("retry_after_ms", r.retry_after->count());
+    return object.text();
 }
 
 Milliseconds Backoff::next(Environment& environment, std::optional<Milliseconds> retry_after) {
@@ -423,7 +422,8 @@ void Syncer::enrol(const std::string& server_url, const std::string& code) {
     identity.server = server;
     identity.credential = secret;
     try {
-        const nlohmann::json answer = read_json(response.body).tree;
+        const JsonTree read = read_json(response.body);
+        const nlohmann::json& answer = read.tree;
         identity.tenant = answer.at("tenant").get<std::string>();
         identity.rep = answer.at("rep").get<std::string>();
         const auto role = role_named(answer.at("role").get<std::string>());
