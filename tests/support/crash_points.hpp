@@ -50,10 +50,17 @@ inline void must(bool kept) {
     if (!kept) throw std::logic_error("a step did not do what it is for");
 }
 
+/// A file to look at. What was cut off with a journal beside it only who may write can undo, and a
+/// part of the machine may open its file no earlier than with the next step.
+inline sqlite::Database looked_at(const std::string& path) {
+    const bool cut_off = std::filesystem::exists(path + "-journal");
+    return sqlite::Database::open(path, {.read_only = !cut_off, .create = false, .wal = false});
+}
+
 /// Every row of every table, ordered, as SQL literals.
 inline std::string rows_of(const std::string& path) {
     if (!std::filesystem::exists(path)) return {};
-    auto db = sqlite::Database::open(path, {.read_only = true, .create = false});
+    auto db = looked_at(path);
     std::string text;
     std::vector<std::string> tables;
     {
@@ -80,7 +87,7 @@ inline std::string rows_of(const std::string& path) {
 inline std::vector<std::string> unsound(const std::string& path) {
     std::vector<std::string> findings;
     if (!std::filesystem::exists(path)) return findings;
-    auto db = sqlite::Database::open(path, {.read_only = true, .create = false});
+    auto db = looked_at(path);
     auto check = db.prepare("PRAGMA integrity_check");
     while (check.step())
         if (check.text(0) != "ok") findings.emplace_back(check.text(0));
@@ -109,6 +116,7 @@ struct Operation {
     std::vector<Act> steps;  ///< each one transaction, or none
     bool opens = true;       ///< the machine is open before the first step
     bool killed = false;     ///< what prepared it was killed, not closed
+    bool reads = false;      ///< nothing is written
     bool once = false;       ///< a step cannot be taken a second time on the same machine
     bool in_parts = false;  ///< a step is several transactions, and goes on where it was broken off
 };
@@ -229,6 +237,7 @@ private:
             shown_.push_back(machine_->shown());
         }
         changes_ = disk_.changes() - first;
+        CHECK_MESSAGE((changes_ == 0) == operation_.reads, "it does not write what it is to write");
         if (!operation_.opens) {  // opening a file is all or nothing by being repeated
             states_.insert(states_.begin(), states_.back());
             shown_.insert(shown_.begin(), shown_.back());

@@ -119,8 +119,12 @@ std::vector<Operation<Centre>> operations() {
     // An edit of a record that never comes, which waits for a person.
     const auto in_review = [=](Centre& c) {
         two_devices(c);
-        const std::string edit =
-            bundle_of(1, record_of(customer_json(kCustomerId, "Molkerei Nord", "R17")), false);
+        Bundle renamed = decode_bundle(
+            bundle_of(1, record_of(customer_json(kCustomerId, "Molkerei Nord", "R17")), false));
+        std::erase_if(renamed.changes.at(0).writes, [](const Write& write) {
+            return write.field < common_field::first_own;  // when and by whom it was captured
+        });
+        const std::string edit = encode_bundle(renamed);
         const auto first =
             decode<protocol::Reply>(c.sync(kWriter, request_of(kWriter, 1, {edit})).archive);
         c.environment.now_ms += kWeekMs;
@@ -207,9 +211,20 @@ std::vector<Operation<Centre>> operations() {
                         }
                     }}});
     all.back().in_parts = true;
-    all.push_back({"accept what is in review", in_review, {[](Centre& c) {
-                       must(c.engine->accept("default", {kWriter, 2}).has_value());
-                   }}});
+    all.push_back(
+        {"accept what is in review",
+         [=](Centre& c) {
+             in_review(c);  // and now another device brings the record
+             c.sync(
+                 kOther,
+                 request_of(kOther, 1,
+                            {bundle_of(1, record_of(customer_json(kCustomerId, "Molkerei", "R18")),
+                                       true)}));
+         },
+         {[](Centre& c) {
+             const auto verdict = c.engine->accept("default", {kWriter, 2});
+             must(verdict && verdict->verdict == Verdict::applied);
+         }}});
     all.push_back({"reject what is in review", in_review, {[](Centre& c) {
                        must(c.engine->reject("default", {kWriter, 2}, "Nein"));
                    }}});
@@ -217,6 +232,7 @@ std::vector<Operation<Centre>> operations() {
         {"read the feed", known, {[](Centre& c) {
              must(feed_page(*c.storage->begin_read(), {"default", 0, 10, {}}).size() > 100);
          }}});
+    all.back().reads = true;
     all.push_back({"bring the views up to date", known, {[](Centre& c) {
                        while (c.views->step()) {
                        }
