@@ -141,10 +141,12 @@ Value value_at(const sqlite::Statement& statement, int column, Shape shape) {
 }
 
 void leave_out_misfits(const Field& field, Content& content) {
-    if (field.is_keyed()) return;
-    content.erase(std::remove_if(content.begin(), content.end(),
-                                 [&](const Item& item) { return !fits(field.type, item.value); }),
-                  content.end());
+    const auto misfits = [&](const Item& item) {
+        if (!field.is_keyed()) return !fits(field.type, item.value);
+        const Parts* parts = item.value.parts();
+        return parts && parts->size() > field.type.parts.size();
+    };
+    content.erase(std::remove_if(content.begin(), content.end(), misfits), content.end());
 }
 
 // ---- one field in its columns

@@ -294,6 +294,22 @@ TEST_CASE("a value of an unexpected shape is kept, not shown") {
     CHECK(wrongly_shown(*again).empty());
 }
 
+TEST_CASE("an element to which a newer server has added a part is kept, not shown") {
+    File file;
+    Row row = confirmed(a_customer(), 1);
+    const auto external_ids = number_of(*row.kind, "external_ids");
+    const Content before = row.shown.at(external_ids);
+    const Value wider(Parts{Value("crm"), Value("7"), Value("from tomorrow")});
+    add_live(row, external_ids, wider, {8, 4}, 2000).live.back().key = canonical_bytes(wider);
+    row.shown = show(row.confirmed).fields;
+    save_row(file.db, row);
+    const auto again = load_row(file.db, row.id);
+    CHECK(again->confirmed == row.confirmed);
+    CHECK(again->shown == row.shown);
+    CHECK(again->shown.at(external_ids) == before);
+    CHECK(wrongly_shown(*again).empty());
+}
+
 TEST_CASE("what a newer build keeps in columns of its own is not shown by an older one") {
     File file;
     Row row = confirmed(a_customer(), 1);
