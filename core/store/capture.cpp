@@ -18,20 +18,17 @@
 namespace rapport {
 namespace {
 
-std::vector<RecordId> references_in(const Field& field, const Content& content) {
-    std::vector<RecordId> ids;
-    if (field.type.shape != Shape::reference) return ids;
-    for (const Item& item : content)
-        if (const auto* raw = item.value.text())
-            if (auto id = RecordId::from_bytes(*raw)) ids.push_back(*id);
-    return ids;
+void add_references(const Field& field, const Value& value, std::vector<RecordId>& to) {
+    if (field.type.shape != Shape::reference) return;
+    if (const auto* raw = value.text())
+        if (auto id = RecordId::from_bytes(*raw)) to.push_back(*id);
 }
 
 // One record of the capture under way.
 struct Working {
     RecordEdit edit;
     Loaded loaded;
-    std::vector<RecordId> references;  // that this edit brings in
+    std::vector<RecordId> references;  // that come in with this edit
 };
 
 std::string scope_of_new(sqlite::Database& db, const Record& record,
@@ -130,8 +127,7 @@ private:
         }
         check_writers(w);
         for (const FieldEdit& f : w.edit.fields)
-            for (const RecordId& id : references_in(*f.field, f.content))
-                w.references.push_back(id);
+            for (const Item& item : f.content) add_references(*f.field, item.value, w.references);
         working_.push_back(std::move(w));
     }
 
@@ -310,7 +306,7 @@ private:
             const std::size_t before = captured_.refusals.size();
             check_content(*f.field, w.edit.id, f.content, limits_, captured_.refusals);
             if (captured_.refusals.size() != before) continue;
-            if (bundle_row_.state == BundleState::refused) absorb_later(w, change, f.field->number);
+            if (bundle_row_.state == BundleState::refused) absorb_later(w, change, *f.field);
             if (f.field->is_keyed())
                 write_keyed(w, change, f);
             else
@@ -344,29 +340,13 @@ private:
 
     // A refused bundle is repaired in place: what later bundles, which all wait for it, say about
     // the field moves into it.
-    static void absorb_later(Working& w, PendingChange& target, std::uint16_t field) {
+    static void absorb_later(Working& w, PendingChange& target, const Field& field) {
         for (PendingChange& later : w.loaded.pending) {
             if (later.bundle <= target.bundle) continue;
-            Write* theirs = later.write_of(field);
-            if (!theirs) continue;
-            Write& own = target.write_for(field);
-            const bool keyed = w.edit.kind->field(field)->is_keyed();
-            for (const Added& add : keyed ? Few<Added>{} : own.adds)
-                own.folded.push_back({add.capture, content_hash(add.key, add.value)});
-            if (!keyed) own.adds.clear();
-            own.adds.erase_if([&](const Added& add) {
-                const bool gone =
-                    std::any_of(theirs->over_own.begin(), theirs->over_own.end(),
-                                [&](const OverwrittenCapture& o) {
-                                    return o.capture == add.capture && o.key == add.key;
-                                });
-                if (gone) own.folded.push_back({add.capture, content_hash(add.key, add.value)});
-                return gone;
-            });
-            for (const Added& add : theirs->adds) own.adds.push_back(add);
-            own.over.insert(own.over.end(), theirs->over.begin(), theirs->over.end());
-            own.folded.insert(own.folded.end(), theirs->folded.begin(), theirs->folded.end());
-            std::erase_if(later.writes, [&](const Write& write) { return write.field == field; });
+            if (const Write* theirs = later.write_of(field.number))
+                for (const Added& add : theirs->adds)
+                    add_references(field, add.value, w.references);
+            absorb(target, later, field.number);
         }
     }
 

@@ -25,6 +25,21 @@ std::optional<std::vector<std::int64_t>> decoded(const sqlite::Statement& row, i
     return needs;
 }
 
+// `change(bundle, needs)` says whether it has changed them.
+template <class Change>
+void change_needs(sqlite::Database& db, Change change) {
+    std::vector<std::pair<std::int64_t, std::vector<std::int64_t>>> changed;
+    {
+        auto select = db.prepare("SELECT id, needs FROM bundle WHERE needs IS NOT NULL");
+        while (select.step()) {
+            std::vector<std::int64_t> needs = needs_in(select, 1);
+            if (change(select.integer(0), needs))
+                changed.emplace_back(select.integer(0), std::move(needs));
+        }
+    }
+    for (const auto& [bundle, needs] : changed) save_needs(db, bundle, needs);
+}
+
 }  // namespace
 
 std::vector<std::int64_t> needs_in(const sqlite::Statement& row, int column) {
@@ -88,18 +103,24 @@ void forget_shared(sqlite::Database& db, std::int64_t bundle, const RecordId& re
     }
 }
 
+void need_instead(sqlite::Database& db, const std::set<std::int64_t>& joined, std::int64_t whole) {
+    change_needs(db, [&](std::int64_t bundle, std::vector<std::int64_t>& needs) {
+        const auto gone =
+            std::erase_if(needs, [&](std::int64_t needed) { return joined.contains(needed); });
+        const auto at = std::lower_bound(needs.begin(), needs.end(), whole);
+        if (gone > 0 && bundle != whole && (at == needs.end() || *at != whole))
+            needs.insert(at, whole);
+        return gone > 0;
+    });
+}
+
 void forget_ids_to_come(sqlite::Database& db) {
-    std::vector<std::pair<std::int64_t, std::vector<std::int64_t>>> shortened;
-    {
-        auto select = db.prepare(
-            "SELECT id, needs, (SELECT max(id) FROM bundle) FROM bundle WHERE needs IS NOT NULL");
-        while (select.step()) {
-            std::vector<std::int64_t> needs = needs_in(select, 1);
-            if (std::erase_if(needs, [&](std::int64_t n) { return n > select.integer(2); }) > 0)
-                shortened.emplace_back(select.integer(0), std::move(needs));
-        }
-    }
-    for (const auto& [bundle, needs] : shortened) save_needs(db, bundle, needs);
+    auto select = db.prepare("SELECT max(id) FROM bundle");
+    const std::int64_t last = select.step() ? select.integer(0) : 0;
+    select.reset();
+    change_needs(db, [&](std::int64_t, std::vector<std::int64_t>& needs) {
+        return std::erase_if(needs, [&](std::int64_t needed) { return needed > last; }) > 0;
+    });
 }
 
 bool is_needed(sqlite::Database& db, std::int64_t bundle) {

@@ -25,6 +25,9 @@ void save_needs(sqlite::Database& db, std::int64_t bundle, const std::vector<std
 /// Writes nothing when they are known; the ids may stand in any order.
 void add_needs(sqlite::Database& db, std::int64_t bundle, const std::vector<std::int64_t>& more);
 
+/// To be called when bundles become a part of another: who waits for one of them waits for that.
+/// Reads the whole queue.
+void need_instead(sqlite::Database& db, const std::set<std::int64_t>& joined, std::int64_t whole);
 /// To be called when a bundle has lost its part in a record: it waits for nobody over that any
 /// more, nor anybody for it.
 void forget_shared(sqlite::Database& db, std::int64_t bundle, const RecordId& record);

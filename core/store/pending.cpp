@@ -77,6 +77,36 @@ Write& PendingChange::write_for(std::uint16_t field) {
     return *writes.insert(at, Write{field, {}, {}, {}, {}, {}});
 }
 
+void absorb(PendingChange& earlier, PendingChange& later, std::uint16_t field) {
+    const Write* theirs = later.write_of(field);
+    if (!theirs) return;
+    Write& own = earlier.write_for(field);
+    const Field* known = earlier.kind->field(field);
+    const bool keyed = known && known->is_keyed();
+    const auto fold = [&](const Added& add) {
+        own.folded.push_back({add.capture, content_hash(add.key, add.value)});
+    };
+    for (const OverwrittenCapture& over : theirs->over_own) {
+        const auto names = [&](const Added& add) {
+            return over.capture == add.capture && over.key == add.key;
+        };
+        const auto add = std::find_if(own.adds.begin(), own.adds.end(), names);
+        if (add == own.adds.end())
+            own.over_own.push_back(over);
+        else if (keyed)
+            fold(*add);
+        if (keyed) own.adds.erase_if(names);
+    }
+    if (!keyed) {
+        for (const Added& add : own.adds) fold(add);
+        own.adds.clear();
+    }
+    for (const Added& add : theirs->adds) own.adds.push_back(add);
+    own.over.insert(own.over.end(), theirs->over.begin(), theirs->over.end());
+    own.folded.insert(own.folded.end(), theirs->folded.begin(), theirs->folded.end());
+    std::erase_if(later.writes, [&](const Write& write) { return write.field == field; });
+}
+
 std::vector<PendingChange> load_pending(sqlite::Database& db, const Row& row) {
     std::vector<PendingChange> changes;
     if (!(row.status & (kRowPending | kRowDraft))) return changes;

@@ -45,6 +45,10 @@ struct PendingChange {
     Write& write_for(std::uint16_t field);  ///< adds an empty one if there is none
 };
 
+/// What a later change of a record says about a field moves into an earlier one that the server has
+/// not taken.
+void absorb(PendingChange& earlier, PendingChange& later, std::uint16_t field);
+
 /// The pending changes of a row's record in bundle order, values filled in from the row. Errors:
 /// storage_damaged, when one cannot be read.
 std::vector<PendingChange> load_pending(sqlite::Database& db, const Row& row);

@@ -19,6 +19,7 @@
 #include "store/pending.hpp"
 #include "store/recovery.hpp"
 #include "store/schema.hpp"
+#include "store/sending.hpp"
 #include "store/server_time.hpp"
 #include "store/users.hpp"
 
@@ -262,47 +263,10 @@ private:
     sqlite::Statement parts_, freeze_, list_;
 };
 
-// What may not go now: drafts, what is with a person, what was told `later` in this run or got a
-// verdict other than yes in this request, and all that needs one of them.
-Held held_back(sqlite::Database& db) {
-    std::set<std::int64_t> held;
-    auto select = db.prepare(
-        "SELECT id FROM bundle INDEXED BY bundle_held WHERE (state <> 1 OR later_run <> 0)"
-        "   AND (state IN (0, 3, 4) OR (state = 1 AND later_run >= ?)"
-        "   OR (state = 2 AND verdict IS NOT NULL AND verdict <> 1))");
-    select.bind(1, meta_integer(db, "run").value_or(1));
-    while (select.step()) held.insert(select.integer(0));
-    return {db, std::move(held)};
-}
-
-// Where somebody may come to harm, the complaint and what it needs do not stand in the queue.
-std::set<std::int64_t> urgent_bundles(sqlite::Database& db) {
-    std::set<std::int64_t> urgent;
-    auto select = db.prepare(
-        "SELECT c.bundle FROM complaint k JOIN change c ON c.record = k.id WHERE k.severity = "
-        "'safety' AND k.status & " +
-        std::to_string(kRowPending));
-    while (select.step()) urgent.insert(select.integer(0));
-    return with_all_needed(db, std::move(urgent));
-}
-
-std::vector<std::int64_t> in_order_of_sending(sqlite::Database& db, std::size_t limit) {
-    std::vector<std::int64_t> ids;
-    Held held = held_back(db);
-    const auto take = [&](const sqlite::Statement& queued) {
-        const std::int64_t id = queued.integer(0);
-        if (held.empty() || !held.holds(id, needs_in(queued, 1))) ids.push_back(id);
-    };
-    const std::set<std::int64_t> urgent = urgent_bundles(db);
-    auto one = db.prepare("SELECT id, needs FROM bundle WHERE id = ? AND state = 1");
-    for (auto id = urgent.begin(); id != urgent.end() && ids.size() < limit; ++id) {
-        if (one.bind(1, *id).step()) take(one);
-        one.reset();
-    }
-    auto queued = db.prepare("SELECT id, needs FROM bundle WHERE state = 1 ORDER BY id");
-    while (ids.size() < limit && queued.step())
-        if (!urgent.contains(queued.integer(0))) take(queued);
-    return ids;
+std::vector<std::int64_t> take_queue(sqlite::Database& db, std::size_t limit) {
+    ToSend next = next_to_send(db, limit);
+    for (; !next.circle.empty(); next = next_to_send(db, limit)) join_circle(db, next.circle);
+    return std::move(next.ids);
 }
 
 // Freezes what may go now while it fits; in a recovery, behind what was sent and not answered.
@@ -327,7 +291,7 @@ void take_bundles(sqlite::Database& db, const Limits& limits, bool again, Outgoi
     const std::size_t places =
         limits.request_bundles_max -
         std::min<std::size_t>(limits.request_bundles_max, out.bundles.size());
-    std::vector<std::int64_t> ids = in_order_of_sending(db, places);
+    std::vector<std::int64_t> ids = take_queue(db, places);
     for (std::size_t taken = 0, next = 0; next < ids.size(); ++next) {
         auto bytes = freezer.bytes_of(ids[next]);
         if (!bytes) {
@@ -335,7 +299,7 @@ void take_bundles(sqlite::Database& db, const Limits& limits, bool again, Outgoi
             if (!park_without_rows(db, row))
                 throw Error(ErrorCode::internal, "a bundle cannot be frozen and lacks no row");
             // What waits for it stays as well.
-            ids = in_order_of_sending(db, places - taken);
+            ids = take_queue(db, places - taken);
             next = static_cast<std::size_t>(-1);
             continue;
         }
@@ -457,7 +421,7 @@ void Replica::begin_run() {
 
 std::size_t Replica::sendable(std::size_t at_most) const {
     const Store::Core::Reading reading(store_.core());
-    return in_order_of_sending(reading.db, at_most).size();
+    return next_to_send(reading.db, at_most).ids.size();
 }
 
 std::size_t Replica::unanswered() const {

@@ -118,6 +118,68 @@ TEST_CASE("a draft that names what was captured later waits for that, and for wh
     CHECK(phone.store.check().empty());
 }
 
+TEST_CASE("a draft that names what was captured later is sent behind it") {
+    const TempDir folder;
+    Device phone(folder.file("a.rapport"));
+    const Id<Task> task = phone.draft();
+    const Id<Customer> between = phone.customer("Käserei Süd");
+    const Id<Customer> customer = phone.customer("Molkerei Nord");
+    const auto [complaint, captured] = phone.store.put(a_complaint(customer));
+    REQUIRE(captured);
+    phone.about(task, complaint);
+    REQUIRE(phone.store.submit(task));
+    CHECK(phone.replica.sendable() == 4);
+    const auto sent = phone.frozen();
+    REQUIRE(sent.size() == 4);
+    const std::vector<RecordId> order{customer, complaint, task, between};
+    for (std::size_t i = 0; i < order.size(); ++i) CHECK(sent[i].changes.at(0).id == order[i]);
+    CHECK(sent[1].needs == Counters{1});
+    CHECK(sent[2].needs == Counters{2});
+}
+
+TEST_CASE("bundles that need each other are sent as one, with what was captured between them") {
+    const TempDir folder;
+    Device phone(folder.file("a.rapport"));
+    const Id<Customer> before = phone.customer("Käserei Süd", true);
+    const Id<Task> task = phone.draft();
+    Note note;
+    note.subject_id = AnyId(task);
+    note.text = "Muster liegt bei";
+    const auto [about_task, captured] = phone.store.put(note);
+    REQUIRE(captured);
+    Note on_note;
+    on_note.subject_id = AnyId(about_task);
+    on_note.text = "Und noch eins";
+    const auto [last, also_captured] = phone.store.put(on_note);
+    REQUIRE(also_captured);
+    const auto [behind, captured_behind] = phone.store.put(a_complaint(before));
+    REQUIRE(captured_behind);
+    Note after;
+    after.subject_id = AnyId(last);
+    after.text = "Danach";
+    const auto [waiting, captured_last] = phone.store.put(after);
+    REQUIRE(captured_last);
+    phone.about(task, last);
+    CHECK(phone.replica.sendable() == 0);
+    REQUIRE(phone.store.submit(task));
+    const auto sent = phone.frozen();
+    REQUIRE(sent.size() == 2);
+    CHECK(sent[0].changes.size() == 3);
+    REQUIRE(sent[1].changes.size() == 1);
+    CHECK(sent[1].changes[0].id == waiting);
+    CHECK(sent[1].needs == Counters{1});
+    CHECK(phone.store.check().empty());
+    CHECK(phone.store.status(behind).waits_for == std::vector<RecordId>{before});
+    phone.settle({Verdict::refused});
+    CHECK(phone.store.overview().waiting == 2);
+    for (const RecordId& id : {RecordId(task), RecordId(about_task), RecordId(last)})
+        CHECK(phone.store.status(id).state == SyncState::refused);
+    CHECK(phone.store.find(about_task)->value("text") == Value("Muster liegt bei"));
+    phone.about(task, before);
+    CHECK(phone.store.submit(before));
+    CHECK(phone.frozen().size() == 4);
+}
+
 TEST_CASE("nobody waits for the bundle that gets the id of one that is gone") {
     const TempDir folder;
     Device phone(folder.file("a.rapport"));

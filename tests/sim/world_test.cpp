@@ -155,6 +155,50 @@ TEST_CASE("a bundle that is refused blocks nobody and goes after it was repaired
     check_converged(world);
 }
 
+TEST_CASE("what a repair comes to name, and what names what is repaired, goes with it") {
+    World world;
+    Device& north = world.device("R17", Role::rep, {"territory/DE-50"});
+    Device& south = world.device("R23", Role::rep, {"territory/DE-40"});
+    Customer known;
+    known.name = "Käserei Süd";
+    known.external_ids = {ExternalId{"erp", "4711"}};
+    south.capture(known);
+    world.settle();
+
+    Bundling bundle = north.store->bundle();
+    Customer twin;
+    twin.name = "Käserei Nord";
+    twin.external_ids = {ExternalId{"erp", "4711"}};
+    const Id<Customer> customer = bundle.add(twin);
+    const Id<Visit> visit = bundle.add(a_visit(customer));
+    expect(bundle.save());
+    Contact new_contact;
+    new_contact.customer_id = customer;
+    new_contact.name = PersonName{"Ines", "Thelen"};
+    const Id<Contact> seen = north.capture(new_contact);
+    new_contact.name = PersonName{"Udo", "Kamp"};
+    const Id<Contact> joined = north.capture(new_contact);
+    expect(north.edit(visit).add(&Visit::participants, joined).save());
+    world.settle();
+    REQUIRE(north.store->status(visit).state == SyncState::refused);
+    REQUIRE(north.store->status(joined).state == SyncState::waits);
+
+    // Now the bundle of the visit names contacts, and those of the contacts its customer.
+    expect(north.edit(visit).add(&Visit::participants, seen).save());
+    expect(north.edit(joined).set(&Contact::name, PersonName{"Udo", "Thelen"}).save());
+    const std::vector<RecordId> all{customer, visit, seen, joined};
+    world.settle();
+    for (const RecordId& id : all) CHECK(north.store->status(id).state == SyncState::refused);
+    expect(north.edit(customer)
+               .set(&Customer::external_ids, AddWins<ExternalId>{ExternalId{"erp", "4712"}})
+               .save());
+    world.settle();
+    for (const RecordId& id : all) CHECK(north.store->status(id).state == SyncState::confirmed);
+    CHECK(north.read(visit).participants.elements.size() == 2);
+    CHECK(north.read(joined).name->family_name == "Thelen");
+    check_converged(world);
+}
+
 TEST_CASE("a change of state that was turned down says why in the language of the rep") {
     World world;
     Device& phone = world.device("R17", Role::rep, {"territory/DE-50"});
