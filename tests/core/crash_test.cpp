@@ -389,6 +389,23 @@ std::vector<Operation<Phone>> operations() {
           }}});
     add({"begin a run", confirmed, {[](Phone& p) { Session(*p.store).begin(); }}});
     add({"compose and take the reply", customer_only, {compose, take}});
+    add({"send as one what needs each other",
+         [=](Phone& p) {
+             p.enrolled();
+             Bundling bundle = p.store->bundle();
+             Task task;
+             task.text = "Anrufen";
+             const Id<Task> open = bundle.add(task);
+             captured(bundle.save_draft());
+             Note note;
+             note.subject_id = AnyId(open);
+             note.text = "Vor zehn";
+             const auto [about_it, kept] = p.store->put(note);
+             captured(kept);
+             captured(p.store->edit(open).set(&Task::subject_id, AnyId(about_it)).save());
+             captured(p.store->submit(open));
+         },
+         {compose, take}});
     add({"a checkpoint of several pages", pages, {compose, take, compose, take, compose, take}});
     add({"a first download",
          [=](Phone& p) {

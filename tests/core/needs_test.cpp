@@ -170,14 +170,57 @@ TEST_CASE("bundles that need each other are sent as one, with what was captured 
     CHECK(sent[1].needs == Counters{1});
     CHECK(phone.store.check().empty());
     CHECK(phone.store.status(behind).waits_for == std::vector<RecordId>{before});
-    phone.settle({Verdict::refused});
+    phone.settle({Verdict::refused, Verdict::later});
     CHECK(phone.store.overview().waiting == 2);
     for (const RecordId& id : {RecordId(task), RecordId(about_task), RecordId(last)})
         CHECK(phone.store.status(id).state == SyncState::refused);
     CHECK(phone.store.find(about_task)->value("text") == Value("Muster liegt bei"));
     phone.about(task, before);
     CHECK(phone.store.submit(before));
+    phone.replica.begin_run();
     CHECK(phone.frozen().size() == 4);
+}
+
+TEST_CASE("what bundles that become one do to the same record becomes one change") {
+    const TempDir folder;
+    Device phone(folder.file("a.rapport"));
+    Bundling first = phone.store.bundle();
+    Customer customer;
+    customer.name = "Molkerei Nord";
+    const Id<Customer> dairy = first.add(customer);
+    Visit plain;
+    plain.customer_id = dairy;
+    plain.type = VisitType::visit;
+    plain.started_at =
+        Instant(TimePoint(Milliseconds(1'770'000'000'000)), std::chrono::minutes(60));
+    const Id<Visit> visit = first.add(plain);
+    REQUIRE(first.save());
+    phone.frozen();
+    Bundling second = phone.store.bundle();
+    Contact contact;
+    contact.customer_id = dairy;
+    contact.name = PersonName{"Udo", "Kamp"};
+    const Id<Contact> person = second.add(contact);
+    second.change(phone.store.edit(visit)
+                      .set(&Visit::summary, "Neue Linie")
+                      .add(&Visit::purpose, Purpose::complain));
+    REQUIRE(second.save());
+    REQUIRE(phone.store.edit(visit).set(&Visit::summary, "Neue Linie 4").save());
+    phone.settle({Verdict::refused});
+    REQUIRE(phone.store.edit(visit).add(&Visit::participants, person).save());
+    const auto before = phone.store.find(visit);
+    const auto sent = phone.frozen();
+    REQUIRE(sent.size() == 2);
+    CHECK(sent[0].changes.size() == 3);
+    CHECK(sent[0].changes[0].create);
+    CHECK(sent[1].needs == Counters{sent[0].counter});
+    CHECK(phone.store.find(visit)->fields == before->fields);
+    CHECK(phone.store.find(visit)->value("summary") == Value("Neue Linie 4"));
+    CHECK(phone.store.check().empty());
+    phone.settle({Verdict::refused, Verdict::applied, Verdict::applied});
+    CHECK(phone.store.find(visit)->fields == before->fields);
+    CHECK(phone.store.status(person).state == SyncState::confirmed);
+    CHECK(phone.store.check().empty());
 }
 
 TEST_CASE("nobody waits for the bundle that gets the id of one that is gone") {
