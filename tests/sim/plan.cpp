@@ -240,6 +240,14 @@ private:
             records_.push_back(e.number);
         } else if (happens(requests_)) {
             add("request", {{"device", device}, {"record", some_record()}, {"to", number(8)}});
+        } else if (happens(drafts_ / 3)) {
+            const Event& e =
+                add("entwined",
+                    {{"device", device}, {"customer", some_customer()}, {"circle", number(2)}});
+            const std::uint32_t draft = e.number;
+            if (below(2)) work(d);
+            add("submit", {{"device", device}, {"record", draft}});
+            records_.push_back(draft);
         } else if (happens(drafts_)) {
             const Event& e = add("draft", {{"device", device}, {"customer", some_customer()}});
             add(below(2) ? "submit" : "discard", {{"device", device}, {"record", e.number}});

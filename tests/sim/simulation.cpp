@@ -157,6 +157,8 @@ const std::vector<std::string>& fault_classes() {
         "conflict",
         "conflict resolved",
         "draft thrown away",
+        "a draft that needs a later bundle",
+        "bundles that need each other",
         "centre restored from a backup",
         "centre overtaken after it was restored",
         "device file put back from a copy",
@@ -241,6 +243,7 @@ void Simulation::happen(const Event& event) {
         {"device", &Simulation::make_device},
         {"customer", &Simulation::capture_customer},
         {"poison", &Simulation::capture_poison},
+        {"entwined", &Simulation::capture_entwined},
         {"visit", &Simulation::capture_visit},
         {"complaint", &Simulation::capture_complaint},
         {"draft", &Simulation::capture_draft},
@@ -804,6 +807,66 @@ void Simulation::capture_draft(const Event& event) {
     create(draft, id, complaint);
     records_[event.number] = {id};
     commit(*u, draft.edits, draft.captures, true);
+}
+
+/// A draft that comes to name what was captured while it stayed open: with `circle` something that
+/// names what comes with the draft.
+void Simulation::capture_entwined(const Event& event) {
+    Unit* u = unit(event);
+    const auto customers = records_of(event, "customer");
+    if (!u || customers.empty()) return;
+    const bool circle = event.get("circle") != 0;
+    Draft draft, later;
+    Id<Customer> at(customers[0]);
+    if (circle) {
+        Customer customer;
+        customer.name = words(oracle_.next_number(), 1);
+        at = Id<Customer>(draw_id(*u));
+        create(draft, at, customer);
+    }
+    Visit visit;
+    visit.customer_id = at;
+    visit.type = VisitType::visit;
+    visit.summary = words(oracle_.next_number(), 3);
+    const Id<Visit> visited(draw_id(*u));
+    create(circle ? draft : later, visited, visit);
+    RecordEdit naming;
+    if (circle) {
+        Contact contact;
+        contact.customer_id = at;
+        contact.name = PersonName{"Udo", "Kamp"};
+        const Id<Contact> met(draw_id(*u));
+        create(later, met, contact);
+        const Value named(met.raw());
+        naming = {&kind_of<Visit>(),
+                  visited,
+                  false,
+                  {},
+                  {{kind_of<Visit>().field("participants"),
+                    FieldEdit::Op::add,
+                    {{canonical_bytes(named), named}}}}};
+        records_[event.number] = {visited, at};
+    } else {
+        Complaint complaint;
+        complaint.customer_id = at;
+        complaint.product_text = "Becher 500 g";
+        complaint.verbatim = words(oracle_.next_number(), 4);
+        complaint.severity = Severity::minor;
+        const Id<Complaint> told(draw_id(*u));
+        create(draft, told, complaint);
+        naming = {&kind_of<Complaint>(),
+                  told,
+                  false,
+                  {},
+                  {{kind_of<Complaint>().field("visit_id"),
+                    FieldEdit::Op::set,
+                    {{"", Value(visited.raw())}}}}};
+        records_[event.number] = {told, visited};
+    }
+    if (!commit(*u, draft.edits, draft.captures, true)) return;
+    if (!commit(*u, later.edits, later.captures)) return;
+    if (commit(*u, {naming}, {}))
+        strike(circle ? "bundles that need each other" : "a draft that needs a later bundle");
 }
 
 void Simulation::end_draft(const Event& event) {
@@ -1472,12 +1535,12 @@ void Simulation::settle() {
         for (auto& [number, u] : units_) {
             // Who logs out offers nothing any more.
             if (could_offer_.contains(number) && !u->logged_out.empty()) sync_at_rest(*u, round);
+            if (sync_at_rest(*u, round)) quiet = false;
             // Whoever comes back to a file downloads all of theirs; that is no news.
             for (const std::string& rep : others_of(*u)) {
                 become(*u, rep);
                 if (sync_at_rest(*u, round)) quiet = false;
             }
-            if (sync_at_rest(*u, round)) quiet = false;
         }
         now_ms_ += kRoundMs;
     }

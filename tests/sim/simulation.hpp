@@ -182,6 +182,7 @@ private:
     void make_device(const Event& event);
     void capture_customer(const Event& event);
     void capture_poison(const Event& event);
+    void capture_entwined(const Event& event);
     void capture_visit(const Event& event);
     void capture_complaint(const Event& event);
     void capture_draft(const Event& event);
