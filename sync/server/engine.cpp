@@ -581,7 +581,7 @@ Engine::Engine(Storage& storage, Environment& environment, Limits limits, std::i
 }
 
 std::vector<Engine::Answer> Engine::sync(const std::vector<Call>& calls) {
-    if (erasures_ && erasures_done_ < erasures_->lines().size()) catch_up_with_erasures();
+    carry_out_what_is_left();
     const auto tx = storage_.begin_write();
     Round round(*tx, environment_, limits_, horizon_days_);
     round.erasures = erasures_;
@@ -661,6 +661,7 @@ std::optional<RecoveryNote> note_numbered(Transaction& tx, const std::string& te
 }  // namespace
 
 bool Engine::accept_offered(const std::string& tenant, std::uint64_t number) {
+    carry_out_what_is_left();
     const auto tx = storage_.begin_write();
     const auto note = note_numbered(*tx, tenant, number);
     if (!note) return false;

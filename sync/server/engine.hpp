@@ -113,6 +113,8 @@ private:
     std::size_t keep_deadlines();
     /// Makes file and storage hold the same orders, and carries out what is not.
     void catch_up_with_erasures();
+    /// Before every round that counts as having all orders: one whose commit failed is in the file.
+    void carry_out_what_is_left();
 
     Storage& storage_;
     Environment& environment_;

@@ -560,6 +560,10 @@ std::optional<protocol::Reply> settle_erasures(Round& round, const Device& devic
 
 // ---- the engine's face
 
+void Engine::carry_out_what_is_left() {
+    if (erasures_ && erasures_done_ < erasures_->lines().size()) catch_up_with_erasures();
+}
+
 void Engine::catch_up_with_erasures() {
     const auto tx = storage_.begin_write();
     Round round(*tx, environment_, limits_, horizon_days_);
@@ -601,6 +605,7 @@ void Engine::catch_up_with_erasures() {
 std::optional<Erased> Engine::erase(const std::string& tenant, const RecordId& subject,
                                     bool holds_texts) {
     if (!erasures_) throw Error(ErrorCode::invalid_argument, "this server keeps no erasure orders");
+    carry_out_what_is_left();
     const auto tx = storage_.begin_write();
     Round round(*tx, environment_, limits_, horizon_days_);
     round.erasures = erasures_;
@@ -633,6 +638,7 @@ std::optional<Erased> Engine::erase(const std::string& tenant, const RecordId& s
 
 bool Engine::decide_held(const std::string& tenant, const RecordId& record, bool release) {
     if (!erasures_) throw Error(ErrorCode::invalid_argument, "this server keeps no erasure orders");
+    carry_out_what_is_left();
     const auto tx = storage_.begin_write();
     Round round(*tx, environment_, limits_, horizon_days_);
     round.erasures = erasures_;

@@ -24,7 +24,7 @@ void Simulation::restore(const Event&) {
     for (auto& [number, u] : units_) {
         judge_unsent(*u);  // while it is known what has come
         not_back_.insert(number);
-        could_offer_[number] = offerable(*u);
+        could_offer_[number] = held_by(*u, true);
     }
     close_servers();
     server_disk_->heal();
@@ -40,11 +40,16 @@ void Simulation::restore(const Event&) {
     oracle_.back_to(backup_->known);
     for (const int number : had)
         if (!oracle_.at(number).arrived) taken_back_.insert(number);
+    // What had come and whose reply had not is unsent again.
+    for (auto& [number, u] : units_)
+        for (const int n : held_by(*u, false))
+            if (taken_back_.contains(n) && !oracle_.at(n).gone) u->unsent.insert(n);
     judged_ = backup_->judged;
     strike("centre restored from a backup");
 }
 
-std::set<int> Simulation::offerable(Unit& u) {
+/// By its file: what waits, and what is confirmed as well.
+std::set<int> Simulation::held_by(Unit& u, bool confirmed) {
     std::set<int> held;
     if (u.doomed || !u.store || u.disk->crashed()) return held;
     u.disk->spare(true);
@@ -54,9 +59,10 @@ std::set<int> Simulation::offerable(Unit& u) {
             auto rows = db.prepare(select_of(*kind));
             while (rows.step()) {
                 const Row row = row_at(rows, *kind);
-                for (const auto& [number, field] : row.confirmed.fields)
-                    for (const LiveValue& l : field.live)
-                        held.insert(oracle_.which({row.id, number}, l));
+                if (confirmed)
+                    for (const auto& [number, field] : row.confirmed.fields)
+                        for (const LiveValue& l : field.live)
+                            held.insert(oracle_.which({row.id, number}, l));
                 for (const PendingChange& change : load_pending(db, row))
                     for (const Write& write : change.writes)
                         for (const Added& add : write.adds)

@@ -243,7 +243,7 @@ private:
                      const std::set<std::uint64_t>& kept_back_before);
     void note_overtaken(std::uint64_t writer);
     /// What the file could offer a restored centre: all it holds confirmed, and what is on its way.
-    std::set<int> offerable(Unit& unit);
+    std::set<int> held_by(Unit& unit, bool confirmed);
     /// A sync that came to its end has offered all of it.
     void note_offered(const Unit& unit);
     void note_arrivals(std::uint64_t writer, const std::vector<std::string>& bundles);
