@@ -173,15 +173,44 @@ void Admission::take_in(const Change& change) {
         }
         static const FieldState none;
         const auto at = record->state.fields.find(field->number);
+        const FieldState& before = at == record->state.fields.end() ? none : at->second;
         const std::size_t found = refusals_.size();
-        check_write(*kind, *field, change, at == record->state.fields.end() ? none : at->second,
-                    write);
+        std::optional<Write> named;
+        if (const auto own = known_by_capture(*field, change.id, before, write); !own.empty()) {
+            named = write;
+            named->over_own.insert(named->over_own.end(), own.begin(), own.end());
+        }
+        check_write(*kind, *field, change, before, named ? *named : write);
         if (refusals_.size() != found) continue;
         if (&home != record && goes_along(*field))
             redirected_.push_back({&home, field, change.id, &write});
         else
-            changes_.merge(*record, *field, write, {device_.writer, bundle_.counter});
+            changes_.merge(*record, *field, named ? *named : write,
+                           {device_.writer, bundle_.counter});
     }
+}
+
+/// What a write replaces of its own device may be here under another dot: a file that goes on under
+/// another name sends again what had come, and learns of its first name with the record only.
+std::vector<OverwrittenCapture> Admission::known_by_capture(const Field& field, const RecordId& id,
+                                                            const FieldState& before,
+                                                            const Write& write) {
+    std::vector<OverwrittenCapture> own;
+    for (const Overwritten& over : write.over) {
+        const auto is_it = [&](const LiveValue& l) { return l.dot == over.dot; };
+        if (over.dot.writer != device_.writer || before.live.empty() ||
+            std::any_of(before.live.begin(), before.live.end(), is_it))
+            continue;
+        const auto sent = round_.tx.bundle(over.dot.writer, over.dot.counter);
+        if (!sent || sent->verdict.verdict != Verdict::applied) continue;
+        for (const Change& change : decode_bundle(sent->bytes).changes)
+            for (const Write& earlier : change.writes)
+                for (const Added& add : earlier.adds)
+                    if (change.id == id && earlier.field == field.number &&
+                        !add.capture.is_none() && (!field.is_keyed() || add.key == over.key))
+                        own.push_back({add.capture, add.key});
+    }
+    return own;
 }
 
 /// Its author has seen nothing of the other customer, so nothing there leaves; a value that differs

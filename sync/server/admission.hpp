@@ -69,6 +69,8 @@ private:
     /// May the device change or name the record? If not, `record` and `field` get the reason.
     bool admit(const StoredRecord& target, const RecordId& record, std::string_view field,
                std::vector<std::string> parameters = {});
+    std::vector<OverwrittenCapture> known_by_capture(const Field& field, const RecordId& id,
+                                                     const FieldState& before, const Write& write);
     void redirect(StoredRecord& home, const Field& field, const RecordId& lost, Write write);
     RecordId customer_of(const StoredRecord& record);
     void check_home(const Change& change);
