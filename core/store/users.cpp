@@ -10,6 +10,7 @@
 #include "model/erasure.hpp"
 #include "store/apply.hpp"
 #include "store/core.hpp"
+#include "store/erasure.hpp"
 #include "store/identity.hpp"
 #include "store/needs.hpp"
 #include "store/pending.hpp"
@@ -310,6 +311,7 @@ void bring_back(Store::Core::Writing& writing, std::int64_t user) {
     sqlite::Database& db = writing.db;
     Parking(db, user).bring_back();
     index_kinds_with_rows(db);
+    erase_again(db);  // an order may have left nothing of a change, or of a whole bundle
     db.prepare("DELETE FROM user WHERE id=?").bind(1, user).run();
     // What the server had confirmed has gone: it comes down again, and what does not come is gone
     // there as well.
