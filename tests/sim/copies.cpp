@@ -98,10 +98,16 @@ void Simulation::note_offers(const server::Device& device, const protocol::Reque
                              const std::set<std::uint64_t>& kept_back_before) {
     if (request.witnessed.empty()) return;
     std::set<RecordId> kept, offered;
+    // A repeat finds the note that was made the first time.
+    const auto is_offered = [&](const std::string& bytes) {
+        return std::find(request.witnessed.begin(), request.witnessed.end(), bytes) !=
+               request.witnessed.end();
+    };
     look_at_centre([&](server::Transaction& tx) {
         kept.clear();
         for (const server::RecoveryNote& note : tx.recovery_notes(device.tenant))
-            if (!note.offered.empty() && !kept_back_before.contains(note.id))
+            if (!note.offered.empty() &&
+                (!kept_back_before.contains(note.id) || is_offered(note.offered)))
                 kept.insert(note.record);
     });
     for (const std::string& bytes : request.witnessed) {
