@@ -591,6 +591,19 @@ private:
     std::set<RecordId> awaited_;  // made here and confirmed by a verdict; they have not come yet
 };
 
+void stage_departure(sqlite::Database& db, const RecordId& id, std::uint16_t kind,
+                     std::uint64_t move, const std::string& scope) {
+    db.prepare(
+          "INSERT INTO staged_departure(record, kind, move, scope) VALUES(?,?,?,?) "
+          "ON CONFLICT(record) DO UPDATE SET move=excluded.move, scope=excluded.scope "
+          "WHERE excluded.move > move")
+        .bind(1, id)
+        .bind(2, static_cast<int>(kind))
+        .bind(3, move)
+        .bind(4, scope)
+        .run();
+}
+
 }  // namespace
 
 void stage(sqlite::Database& db, const Incoming& incoming) {
@@ -632,18 +645,27 @@ void stage(sqlite::Database& db, const Incoming& incoming) {
     const auto depart = [&](const RecordId& id, std::uint16_t kind, std::uint64_t move,
                             const std::string& scope) {
         forget_staged(id, move);
-        db.prepare(
-              "INSERT INTO staged_departure(record, kind, move, scope) VALUES(?,?,?,?) "
-              "ON CONFLICT(record) DO UPDATE SET move=excluded.move, scope=excluded.scope "
-              "WHERE excluded.move > move")
-            .bind(1, id)
-            .bind(2, static_cast<int>(kind))
-            .bind(3, move)
-            .bind(4, scope)
-            .run();
+        stage_departure(db, id, kind, move, scope);
     };
     for (const Departure& d : incoming.departures) depart(d.id, d.kind, d.move, d.scope);
     for (const RecordId& id : incoming.not_yours) depart(id, 0, kNotYours, "");
+}
+
+void unstage_out_of_reach(sqlite::Database& db) {
+    const auto identity = stored_identity(db);
+    std::vector<RecordState> lost;
+    auto select = db.prepare("SELECT body FROM staged");
+    while (select.step())
+        if (RecordState state = decode_record(select.blob(0));
+            identity && !reaches(identity->scopes, identity->role, identity->rep, state.scope)) {
+            state.fields = {};
+            lost.push_back(std::move(state));
+        }
+    select.reset();
+    for (const RecordState& state : lost) {
+        db.prepare("DELETE FROM staged WHERE record = ?").bind(1, state.id).run();
+        stage_departure(db, state.id, state.kind, state.move, {});
+    }
 }
 
 bool hide_out_of_reach(Store::Core::Writing& writing, std::size_t limit) {

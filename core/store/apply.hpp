@@ -14,6 +14,10 @@ namespace rapport {
 /// at once only its departures, because apply_staged takes the rest.
 void stage(sqlite::Database& db, const Incoming& incoming);
 
+/// Drops what lies staged of scopes that this device has lost: given back, a scope is downloaded as
+/// it is then, and nothing names what has left it. What it was to replace departs instead.
+void unstage_out_of_reach(sqlite::Database& db);
+
 /// Makes everything staged visible and then the last page, verdicts first, then changes; part of
 /// the caller's transaction. Returns the newest stamp seen: later captures must come after it.
 /// Nullopt: what the page leaves out is not what this file makes, and nothing may be committed.

@@ -525,6 +525,7 @@ std::optional<Settled> Replica::take(Incoming incoming) {
         }
         identity.scopes = incoming.scopes;
         store_identity(db, identity);
+        unstage_out_of_reach(db);
     }
     // In the order of their ids they go to the end of each index, which fills its pages.
     std::stable_sort(incoming.records.begin(), incoming.records.end(),

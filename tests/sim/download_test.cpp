@@ -153,6 +153,41 @@ TEST_CASE("a territory that a device gains later is downloaded beside what it ha
     converged(world);
 }
 
+TEST_CASE("what lay staged of a territory that is given back is not shown if it has left it") {
+    World world(small_pages());
+    Device& rep = world.device("R17", Role::rep, {kNorth});
+    Device& south = world.device("R23", Role::rep, {kSouth});
+    Device& tablet = world.device("R17", Role::rep, {kNorth});
+    const Id<Customer> stays = world.customer(rep, "Bleibt");
+    world.customer(south, "Süd");
+    world.settle();
+    const auto give = [&](const std::string& scope) {
+        const auto transaction = world.storage().begin_write();
+        auto row = *transaction->device(tablet.writer);
+        row.scopes = {scope};
+        transaction->save(row);
+        transaction->commit();
+    };
+    const Id<Customer> leaves = world.customer(rep, "Geht");
+    for (int i = 0; i < 12; ++i) rep.capture(a_visit(leaves));
+    while (!exchange(world, rep)) {
+    }
+    REQUIRE_FALSE(exchange(world, tablet));
+    give(kSouth);
+    REQUIRE_FALSE(exchange(world, tablet));
+    world.hand_over(leaves, kSouth);
+    while (world.engine().carry_on() > 0) {
+    }
+    give(kNorth);
+    while (!exchange(world, tablet)) {
+    }
+    CHECK(tablet.store->find(stays));
+    CHECK_FALSE(tablet.store->find(leaves));
+    CHECK(count(tablet, kind_of<Visit>()) == 0);
+    world.settle();
+    converged(world);
+}
+
 TEST_CASE("ordinary pages stay unseen until the checkpoint") {
     World world(small_pages());
     Device& rep = world.device("R17", Role::rep, {kNorth});
