@@ -8,6 +8,7 @@
 #include <map>
 #include <span>
 
+#include "model/hash.hpp"
 #include "model/planted.hpp"
 #include "model/refusals.hpp"
 #include "server/admission.hpp"
@@ -306,6 +307,8 @@ private:
         std::string rewritten;
         const Stripped stripped = strip_erased(bundle, sent, rewritten);
         const std::string& bytes = stripped.anything ? rewritten : sent;
+        if (stripped.anything)
+            round_.tx.keep_sent_hash(device_.writer, bundle.counter, hash64(sent));
         if (bytes.size() > round_.limits.bundle_bytes_max) {
             verdict = {Verdict::refused, {refusal({}, {}, "too_large", {"limits"})}};
         } else if (device_.revoked && std::max(captured_ms(bundle), device_.last_sync_ms) >

@@ -275,8 +275,8 @@ private:
 
 bool written_by_two(Round& round, const Device& device, const protocol::Request& request) {
     return std::any_of(request.sent.begin(), request.sent.end(), [&](const protocol::Sent& sent) {
-        const auto stored = round.tx.bundle(device.writer, sent.counter);
-        return stored && hash64(stored->bytes) != sent.hash;
+        const auto hash = round.tx.sent_hash(device.writer, sent.counter);
+        return hash && *hash != sent.hash;
     });
 }
 

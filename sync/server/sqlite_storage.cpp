@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "model/archive.hpp"
+#include "model/hash.hpp"
 #include "rapport/error.hpp"
 #include "server/storage.hpp"
 #include "sqlite/database.hpp"
@@ -88,6 +89,9 @@ constexpr const char* kAdded = R"sql(
 CREATE INDEX IF NOT EXISTS departure_feed ON departure (tenant, commit_no);
 CREATE TABLE IF NOT EXISTS open_bundle (
     writer INTEGER NOT NULL, counter INTEGER NOT NULL,
+    PRIMARY KEY (writer, counter)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sent_hash (
+    writer INTEGER NOT NULL, counter INTEGER NOT NULL, hash INTEGER NOT NULL,
     PRIMARY KEY (writer, counter)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS late_verdict (
     writer INTEGER NOT NULL, counter INTEGER NOT NULL, told_in INTEGER NOT NULL,
@@ -406,6 +410,18 @@ public:
         if (!q.step()) return std::nullopt;
         return StoredVerdict{static_cast<Verdict>(q.integer(0)),
                              decode<std::vector<Refusal>>(q.blob(1))};
+    }
+    std::optional<std::uint64_t> sent_hash(std::uint64_t writer, std::uint64_t counter) override {
+        auto kept = db_.prepare("SELECT hash FROM sent_hash WHERE writer = ? AND counter = ?");
+        kept.bind_all(writer, counter);
+        if (kept.step()) return kept.unsigned_integer(0);
+        const auto stored = bundle(writer, counter);
+        return stored ? std::optional(hash64(stored->bytes)) : std::nullopt;
+    }
+    void keep_sent_hash(std::uint64_t writer, std::uint64_t counter, std::uint64_t hash) override {
+        db_.prepare("INSERT OR IGNORE INTO sent_hash (writer, counter, hash) VALUES (?, ?, ?)")
+            .bind_all(writer, counter, hash)
+            .run();
     }
     void save_verdict(std::uint64_t writer, std::uint64_t counter, const StoredVerdict& verdict,
                       std::string_view bytes, std::int64_t received_at_ms) override {
@@ -860,12 +876,15 @@ public:
             if (some.empty()) return;
             after = some.back().first;
             auto keep = db_.prepare("UPDATE bundle SET reasons = ?, bytes = ? WHERE rowid = ?");
-            for (auto& [row, stored] : some)
-                if (change(stored))
-                    keep.bind_blob(1, encode(stored.verdict.reasons))
-                        .bind_blob(2, stored.bytes)
-                        .bind(3, row)
-                        .run();
+            for (auto& [row, stored] : some) {
+                const std::uint64_t hash = hash64(stored.bytes);
+                if (!change(stored)) continue;
+                keep_sent_hash(stored.writer, stored.counter, hash);
+                keep.bind_blob(1, encode(stored.verdict.reasons))
+                    .bind_blob(2, stored.bytes)
+                    .bind(3, row)
+                    .run();
+            }
         }
     }
     void hold(const std::string& tenant, const HeldText& t) override {

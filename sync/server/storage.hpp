@@ -207,6 +207,11 @@ public:
                               std::int64_t received_at_ms) = 0;
     virtual std::optional<StoredBundle> bundle(std::uint64_t writer, std::uint64_t counter) = 0;
     /// Bundles of a tenant that wait for somebody: refused and not sent again since, or in review.
+    /// hash64 of the bundle as its device sent it, whatever was taken out of it since.
+    virtual std::optional<std::uint64_t> sent_hash(std::uint64_t writer, std::uint64_t counter) = 0;
+    /// To be called where what is kept of a bundle is not what came; the first hash counts.
+    virtual void keep_sent_hash(std::uint64_t writer, std::uint64_t counter,
+                                std::uint64_t hash) = 0;
     /// In the order they came.
     virtual void open_bundles(const std::string& tenant,
                               const std::function<void(const StoredBundle&)>& each) = 0;
