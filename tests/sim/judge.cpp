@@ -321,7 +321,8 @@ void Simulation::judge_whole(Unit& u) {
                 const Capture& capture = oracle_.at(number);
                 const auto row =
                     load_row(reading.db, *kinds_.at(capture.site.record), capture.site.record);
-                (row && row->confirmed_once ? known : unknown) += 1;
+                const bool visible = row && row->confirmed_once && (row->status & kRowHidden) == 0;
+                (visible ? known : unknown) += 1;
             }
             expect(known == 0 || unknown == 0, "what was saved together arrives together",
                    "device " + std::to_string(u.event) + " has " + std::to_string(known) +
