@@ -874,24 +874,21 @@ void Simulation::end_draft(const Event& event) {
     const auto records = records_of(event);
     if (!u || records.empty()) return;
     const RecordId id = records[0];
-    bool discarded = false;
     on(*u, [&] {
         if (!u->store->find(id) || u->store->status(id).state != SyncState::draft) return;
         if (event.verb == "submit") {
             u->store->submit(id);
-        } else {
-            // Should the disk fail now, the draft may or may not be gone.
-            discarded = true;
-            u->store->discard(id);
+            return;
         }
+        strike("draft thrown away");
+        // Should the disk fail now, the draft may or may not be gone.
+        for (const std::uint16_t field : oracle_.followed(id))
+            for (const int number : oracle_.at_site({id, field})) {
+                oracle_.gone(number);
+                u->unsent.erase(number);
+            }
+        u->store->discard(id);
     });
-    if (!discarded) return;
-    strike("draft thrown away");
-    for (const std::uint16_t field : oracle_.followed(id))
-        for (const int number : oracle_.at_site({id, field})) {
-            oracle_.gone(number);
-            u->unsent.erase(number);
-        }
 }
 
 void Simulation::edit(const Event& event) {
@@ -1128,8 +1125,10 @@ HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool unto
             return;
         }
         server::Engine::Answer a = s.engine->sync({device->writer, archive});
-        // A restored centre may have given the credential of a file to its copy, enrolled anew.
-        if ((device->revoked || (restores_ > 0 && copies_ > 0)) &&
+        // A late copy asks for a fork that has been revoked since. And a restored centre may have
+        // given the credential of a file to its copy, enrolled anew.
+        const auto asker = s.storage->begin_read()->device(wire.writer);
+        if ((device->revoked || (asker && asker->revoked) || (restores_ > 0 && copies_ > 0)) &&
             a.error_code == "not_authorised") {
             response = problem(401, "not_authorised", a.error_sentence);
             return;
