@@ -315,7 +315,9 @@ void bring_back(Store::Core::Writing& writing, std::int64_t user) {
     db.prepare("DELETE FROM user WHERE id=?").bind(1, user).run();
     // What the server had confirmed has gone: it comes down again, and what does not come is gone
     // there as well.
+    // Nor can a restored server go on from what the file held before.
     set_meta(db, "anew", std::int64_t{1});
+    db.execute("UPDATE entry_more SET whole = 0");
     set_meta(db, "renewal", kMarking);
     if (const auto identity = stored_identity(db))
         for (const std::string& scope : identity->scopes)
