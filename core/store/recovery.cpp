@@ -209,6 +209,11 @@ void begin_recovery(Store::Core& core, Store::Core::Writing& writing, const Iden
              return e.name.id == server_entries.back().id;
          }));
 
+    // Once it knows of another file under its writer it goes on as a fork: its counters are those
+    // of the fork, and what the other one sent under the old ones is not what it sends.
+    const auto open = open_recovery(db);
+    const bool forks = !server_restored || (open && open->kind == RequestKind::fork);
+
     Recovery recovery;
     if (!server_entries.empty()) recovery.basis = server_entries.back();
     if (common != own.end()) {
@@ -230,11 +235,11 @@ void begin_recovery(Store::Core& core, Store::Core::Writing& writing, const Iden
         // What lay staged may have come with a recovery before, and not because it had changed.
         list_touched(db, recovery.common, Offer::nothing);
     }
-    if (server_restored) {
+    if (forks) {
+        thaw_for_fork(core, writing, recovery);
+    } else {
         send_reviews_again(writing, identity.writer, common == own.end() ? 0 : common->receipt);
         recovery.receipt = before_first_unanswered(db);
-    } else {
-        thaw_for_fork(core, writing, recovery);
     }
     store(db, recovery);
 }
