@@ -107,7 +107,8 @@ void Simulation::note_offers(const server::Device& device, const protocol::Reque
         kept.clear();
         for (const server::RecoveryNote& note : tx.recovery_notes(device.tenant))
             if (!note.offered.empty() &&
-                (!kept_back_before.contains(note.id) || is_offered(note.offered)))
+                (!kept_back_before.contains(note.id) ||
+                 (note.writer == device.writer && is_offered(note.offered))))
                 kept.insert(note.record);
     });
     for (const std::string& bytes : request.witnessed) {

@@ -590,23 +590,25 @@ bool Simulation::commit(Unit& u, std::vector<RecordEdit> edits, std::vector<Capt
                         customer_of_.emplace(e.id, *RecordId::from_bytes(*id));
         }
     Captured captured;
-    std::size_t unsure = 0;
+    bool returned = false, unsure = false;
     const bool done = on(u, [&] {
         note_told(u, captures);  // what is broken off may be there nevertheless
         try {
             captured = u.store->commit(edits, as_draft);
+            returned = true;
             // A disk that goes with the commit still has it: it is looked for once it is up again.
             if (captured && !u.disk->crashed()) name_captures(u, captures);
         } catch (const Error&) {
+            if (returned) throw;  // only to look for it failed
             // Before the faults are dealt with, which looks for what it left.
             oracle_.forget_planned();
             u.unsure.push_back(captures);
-            ++unsure;
+            unsure = true;
             throw;
         }
     });
-    if (!done) {
-        if (unsure == 0) oracle_.forget_planned();
+    if (!done && !returned) {
+        if (!unsure) oracle_.forget_planned();
         return false;
     }
     if (!captured) {
@@ -614,7 +616,8 @@ bool Simulation::commit(Unit& u, std::vector<RecordEdit> edits, std::vector<Capt
         oracle_.forget_planned();
         return false;
     }
-    if (!captures.empty() && captures[0].id.is_none()) {
+    if (std::any_of(captures.begin(), captures.end(),
+                    [](const Capture& capture) { return capture.id.is_none(); })) {
         if (u.doomed) {  // nobody can look before it is up again
             oracle_.forget_planned();
             u.unsure.push_back(std::move(captures));
