@@ -623,7 +623,9 @@ bool Simulation::commit(Unit& u, std::vector<RecordEdit> edits, std::vector<Capt
             u.unsure.push_back(std::move(captures));
             return false;
         }
+        u.disk->spare(true);
         name_captures(u, captures);
+        u.disk->spare(false);
     }
     for (const Capture& capture : captures) u.unsent.insert(capture.number);
     oracle_.captured(std::move(captures));
