@@ -514,6 +514,66 @@ TEST_CASE("a third file of one credential is turned away, and listed") {
     CHECK(notes(world) == std::vector<std::string>{"third_file"});
 }
 
+TEST_CASE("a file that was to fork does so although the server was restored meanwhile") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> dairy = world.customer(phone);
+    world.settle();
+    Device& copy = world.clone(phone);
+    const std::uint64_t before = phone.writer;
+    const std::string backup = world.back_up_server();
+    expect(copy.edit(dairy).set(&Customer::remarks, "von der Kopie").save());
+    world.cut(phone);
+    world.settle();
+    world.heal();
+    expect(phone.edit(dairy).set(&Customer::remarks, "vom Telefon").save());
+    const Id<Complaint> leak = phone.capture(a_complaint(dairy));
+    exchange(world, phone);         // it finds the other one
+    phone.session->next_request();  // composed as a fork, and never arrived
+    world.restore_server(backup);
+    world.cut(copy);
+    world.settle();
+    world.heal_and_settle();
+    CHECK(phone.writer != before);
+    CHECK(copy.writer == before);
+    for (Device* device : {&phone, &copy, &tablet}) {
+        auto texts = device->read(dairy).remarks.siblings;
+        std::sort(texts.begin(), texts.end());
+        CHECK(texts == std::vector<std::string>{"vom Telefon", "von der Kopie"});
+        CHECK(device->store->find(leak));
+        CHECK(device->store->overview().queued == 0);
+    }
+    CHECK(notes(world).empty());
+    check_converged(world);
+}
+
+TEST_CASE("what a copy had brought is written over before it has come down under its dot") {
+    WorldOptions small;
+    small.limits.reply_records_max = 1;
+    World world(small);
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> dairy = world.customer(phone, "Molkerei alt");
+    world.pass(1000);
+    world.customer(phone, "Molkerei Ost");  // the newest is downloaded first
+    world.engine().sync({phone.writer, phone.session->next_request()});  // the reply is lost
+    Device& copy = world.clone(phone);
+    const std::uint64_t before = copy.writer;
+    phone.capture(a_complaint(dairy));
+    world.cut(copy);
+    world.settle();
+    world.heal();
+    while (copy.store->overview().queued + copy.store->overview().sent > 0)
+        REQUIRE_FALSE(exchange(world, copy));
+    REQUIRE(copy.writer != before);
+    expect(copy.edit(dairy).set(&Customer::name, "Molkerei neu").save());
+    world.settle();
+    for (Device* device : {&phone, &copy, &tablet}) {
+        CHECK(device->read(dairy).name == "Molkerei neu");
+        CHECK(device->store->conflicts().empty());
+    }
+    check_converged(world);
+}
+
 // ---- random histories
 
 namespace {
