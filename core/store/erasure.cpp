@@ -92,7 +92,11 @@ void erase_bundle(sqlite::Database& db, std::int64_t id, const std::set<RecordId
     if (!row) return;
     const bool sent = row->state == BundleState::frozen || row->state == BundleState::review;
     if (!sent && records_of(db, id).empty()) return delete_bundle(db, id);
-    if (strip(row->reasons)) save_bundle(db, *row);
+    if (strip(row->reasons))  // those of a verdict that lies staged, too
+        db.prepare("UPDATE bundle SET reasons=? WHERE id=?")
+            .bind_blob(1, encode(row->reasons))
+            .bind(2, id)
+            .run();
     auto select = db.prepare("SELECT bytes FROM bundle WHERE id=? AND bytes IS NOT NULL");
     if (!select.bind(1, id).step()) return;
     Bundle bundle = decode_bundle(select.blob(0));
