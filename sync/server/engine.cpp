@@ -382,7 +382,11 @@ private:
             return;
         }
         Carried carried;
-        for (const Bundle& bundle : bundles_) carried.emplace(bundle.counter, &bundle);
+        // What was refused the device does not merge; a restored server may hold it nevertheless,
+        // offered by others.
+        for (std::size_t i = 0; i < bundles_.size(); ++i)
+            if (reply_.verdicts[i].verdict == Verdict::applied)
+                carried.emplace(bundles_[i].counter, &bundles_[i]);
         Page page = pull(round_, device_, basis_, carried, as_sent_);
         if (!page.confirmed.empty())
             reply_.confirmed = Confirmed{runs_of(page.confirmed), page.confirmed_sum};
