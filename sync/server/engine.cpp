@@ -176,7 +176,7 @@ private:
     Place place_in_recovery() {
         if (request_.more) return forgotten(device_, request_) ? Place::elsewhere : Place::offers;
         check_cursor(request_.cursor);
-        if (!request_.anew) basis_ = request_.cursor;
+        if (!request_.anew) basis_ = with_further_streams(round_, device_, request_.cursor);
         const auto& entries = device_.entries;
         if (!entries.empty() && entries.back().id == request_.next) return Place::answered_before;
         if (request_.kind == protocol::kFork)

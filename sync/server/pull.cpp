@@ -369,6 +369,14 @@ Page pull(Round& round, const Device& device, std::string_view cursor, const Car
     }
 }
 
+std::string with_further_streams(Round& round, const Device& device, std::string_view bytes) {
+    if (bytes.empty()) return {};
+    Cursor cursor = Cursor::decode(bytes);
+    for (const Stream& stream : streams_of(device, round.tx.streams(device.tenant)))
+        cursor.places.try_emplace(stream.id);
+    return cursor.encode();
+}
+
 std::map<std::string, std::uint64_t> sent_up_to(Round& round, const std::string& tenant,
                                                 std::string_view bytes) {
     const Cursor cursor = Cursor::decode(bytes);

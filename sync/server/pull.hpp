@@ -47,6 +47,12 @@ struct Page {
 Page pull(Round& round, const Device& device, std::string_view cursor, const Carried& carried,
           bool as_sent);
 
+/// The cursor with the start of each stream it does not know: such a stream is not downloaded but
+/// read from its first change. A device whose sync with a restored server is at its end may hold
+/// records of it that have left since it offered them, of which only departures tell. An empty one
+/// stays empty: the device removes what does not come.
+std::string with_further_streams(Round& round, const Device& device, std::string_view cursor);
+
 /// The scopes of the device's streams behind whose heads the cursor is. Nullopt: it is of a pull
 /// that goes on, or was given while the device had other scopes.
 std::optional<std::set<std::string>> behind_heads(Round& round, const Device& device,
