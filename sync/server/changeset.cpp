@@ -197,6 +197,14 @@ void Changeset::merge(StoredRecord& record, const Field& field, const Write& wri
     if (knows_by_capture(state, write, dot.writer)) not_as_sent(record);
     std::vector<LiveValue> left;
     rapport::merge(state, write, dot, field.is_keyed(), &left);
+    // What it replaces may have been held back, as further ahead than this one is let through now.
+    Stamp seen = 0;
+    for (const LiveValue& l : left) seen = std::max(seen, l.stamp);
+    for (LiveValue& l : state.live)
+        if (l.dot == dot && l.stamp <= seen) {
+            l.stamp = seen + 1;
+            not_as_sent(record);
+        }
     note_written(record, field, std::move(left));
 }
 

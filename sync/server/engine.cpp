@@ -644,7 +644,7 @@ std::optional<StoredVerdict> Engine::accept(const std::string& tenant, Dot bundl
     if (!stored) return std::nullopt;
     Round round(*tx, environment_, limits_);
     std::vector<Bundle> bundles{decode_bundle(stored->bytes)};
-    hold_back_stamps(bundles, round.now_ms());
+    hold_back_stamps(bundles, stored->received_at_ms);  // what was sent later is over it
     const Device device = *tx->device(bundle.writer);
     Stripped stripped;
     if (erasures_) stripped = strip(*tx, *erasures_, device, bundles.front(), round.now_ms());
