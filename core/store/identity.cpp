@@ -26,6 +26,15 @@ std::optional<Identity> stored_identity(sqlite::Database& db) {
 
 void store_identity(sqlite::Database& db, const Identity& identity) {
     set_meta(db, "identity", encode(StoredIdentity{identity}));
+    // Whose it was is known of each name this file had, also at a server that has forgotten it.
+    note_author(db, identity.writer, identity.rep);
+}
+
+void note_author(sqlite::Database& db, std::uint64_t writer, const std::string& name) {
+    db.prepare("INSERT OR REPLACE INTO author(writer, name) VALUES(?,?)")
+        .bind(1, writer)
+        .bind(2, name)
+        .run();
 }
 
 std::string author(sqlite::Database& db) {

@@ -14,6 +14,9 @@ namespace rapport {
 std::optional<Identity> stored_identity(sqlite::Database& db);
 void store_identity(sqlite::Database& db, const Identity& identity);
 
+/// Who writes under this name.
+void note_author(sqlite::Database& db, std::uint64_t writer, const std::string& name);
+
 /// The name captures are made under: the identity's, before enrolment the one the file was made
 /// with; may be empty.
 std::string author(sqlite::Database& db);

@@ -504,11 +504,7 @@ std::optional<Settled> Replica::take(Incoming incoming) {
     // What was offered comes once more with a download of everything, as it stands by then.
     if (recovery && !ends_recovery && recovery->cursor.empty()) incoming.records.clear();
     set_meta(db, "last_sync", now.packed());
-    for (const auto& [writer, name] : incoming.authors)
-        db.prepare("INSERT OR REPLACE INTO author(writer, name) VALUES(?,?)")
-            .bind(1, writer)
-            .bind(2, name)
-            .run();
+    for (const auto& [writer, name] : incoming.authors) note_author(db, writer, name);
     if (incoming.limits) {
         store_limits(db, *incoming.limits);
         db.prepare("UPDATE bundle SET later_run = 1 WHERE state = 1 AND later_run = ?")

@@ -194,6 +194,7 @@ void Changeset::depart(StoredRecord& record, const std::string& from) {
 
 void Changeset::merge(StoredRecord& record, const Field& field, const Write& write, Dot dot) {
     FieldState& state = record.state.fields[field.number];
+    name_offered_before(state, write, dot);
     if (knows_by_capture(state, write, dot.writer)) not_as_sent(record);
     std::vector<LiveValue> left;
     rapport::merge(state, write, dot, field.is_keyed(), &left);
@@ -208,6 +209,37 @@ void Changeset::merge(StoredRecord& record, const Field& field, const Write& wri
     note_written(record, field, std::move(left));
 }
 
+/// What a restored server was offered has lost its capture id; sent again under another name of its
+/// file, it is the same words of the same author, who has not seen them here.
+void Changeset::name_offered_before(FieldState& state, const Write& write, Dot dot) {
+    for (LiveValue& l : state.live) {
+        if (!l.capture.is_none() || l.dot.writer == dot.writer || l.dot.writer == kServerWriter ||
+            std::find(write.over.begin(), write.over.end(), Overwritten{l.dot, l.key}) !=
+                write.over.end())
+            continue;
+        for (const Added& add : write.adds)
+            if (add.key == l.key && add.value == l.value &&
+                round_.name_of(l.dot.writer) == round_.name_of(dot.writer))
+                l.capture = add.capture;
+    }
+}
+
+/// A file that goes on under another name sends again what had come, and until it hears that it had
+/// holds it under its new dot: the same words of the same author, and neither has seen the other.
+FieldState Changeset::without_twins(const FieldState& present, FieldState witnessed) {
+    const auto is_twin = [&](const LiveValue& w, const LiveValue& l) {
+        return l.key == w.key && l.value == w.value && l.dot.writer != w.dot.writer &&
+               witnessed.merged_up_to(l.dot.writer) < l.dot.counter &&
+               present.merged_up_to(w.dot.writer) < w.dot.counter &&
+               round_.name_of(l.dot.writer) == round_.name_of(w.dot.writer);
+    };
+    witnessed.live.erase_if([&](const LiveValue& w) {
+        return std::any_of(present.live.begin(), present.live.end(),
+                           [&](const LiveValue& l) { return is_twin(w, l); });
+    });
+    return witnessed;
+}
+
 bool Changeset::join(StoredRecord& record, const Field& field, const FieldState& witnessed,
                      const std::function<bool(const LiveValue&)>& hidden) {
     FieldState& present = record.state.fields[field.number];
@@ -218,7 +250,7 @@ bool Changeset::join(StoredRecord& record, const Field& field, const FieldState&
         aside.push_back(l);
         return true;
     });
-    join_witnessed(present, witnessed);
+    join_witnessed(present, without_twins(present, witnessed));
     for (LiveValue& l : aside) present.live.push_back(std::move(l));
     std::sort(present.live.begin(), present.live.end(), [](const LiveValue& a, const LiveValue& b) {
         return std::tie(a.dot, a.key) < std::tie(b.dot, b.key);

@@ -95,6 +95,8 @@ private:
     };
     Held& held(const StoredRecord& record) { return held_.at(record.state.id); }
     void note_written(StoredRecord& record, const Field& field, std::vector<LiveValue> left);
+    void name_offered_before(FieldState& state, const Write& write, Dot dot);
+    FieldState without_twins(const FieldState& present, FieldState witnessed);
 
     Round& round_;
     const std::string tenant_, bundle_, author_;
