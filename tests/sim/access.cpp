@@ -83,8 +83,12 @@ std::vector<std::string> Simulation::scopes_of(Unit& u) {
 Simulation::Standing Simulation::standing(const Unit& u) {
     auto standing = Standing::unknown;
     look_at_centre([&](server::Transaction& tx) {
-        if (const auto device = tx.device(u.writer))
-            standing = device->revoked ? Standing::revoked : Standing::known;
+        const auto device = tx.device(u.writer);
+        if (!device) return;
+        // A fork that is turned away asks for itself again, under the name it came of.
+        const auto fork = tx.device(u.writer_before);
+        const bool revoked = device->revoked || (fork && fork->parent == u.writer && fork->revoked);
+        standing = revoked ? Standing::revoked : Standing::known;
     });
     return standing;
 }

@@ -15,10 +15,11 @@ void Simulation::erase(const Event& event) {
     const auto customers = records_of(event, "customer");
     if (customers.empty() || !erasures_) return;
     const std::string tenant = tenant_name(tenants_[customers[0]]);
-    at_centre([&] {
+    const bool done = at_centre([&] {
         servers_[0].engine->erase(tenant, customers[0], false);
         servers_[0].engine->scrub();
     });
+    orders_wait_ |= !done;
     // An order counts once it is flushed, whatever became of carrying it out.
     if (!erasures_->order_on(tenant, customers[0]) || !erased_.insert(customers[0]).second) return;
     strike("customer erased");

@@ -1131,9 +1131,11 @@ HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool unto
         }
         server::Engine::Answer a = s.engine->sync({device->writer, archive});
         // A late copy asks for a fork that has been revoked since. And a restored centre may have
-        // given the credential of a file to its copy, enrolled anew.
+        // given the credential of a file to its copy, enrolled anew, or to the file itself under a
+        // new name, after which a request under the old one comes late.
         const auto asker = s.storage->begin_read()->device(wire.writer);
-        if ((device->revoked || (asker && asker->revoked) || (restores_ > 0 && copies_ > 0)) &&
+        if ((device->revoked || (asker && asker->revoked) ||
+             (restores_ > 0 && (copies_ > 0 || !from))) &&
             a.error_code == "not_authorised") {
             response = problem(401, "not_authorised", a.error_sentence);
             return;
@@ -1146,7 +1148,10 @@ HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool unto
         response.content_type = protocol::kContentType;
         response.body = std::move(a.archive);
     });
-    if (device && done && response.status == 200) note_offers(*device, wire, notes_before);
+    if (device && done && response.status == 200) {
+        orders_wait_ = false;
+        note_offers(*device, wire, notes_before);
+    }
     if (device) {
         const bool forks = wire.kind == protocol::kFork;
         note_arrivals(forks ? wire.writer : device->writer, wire.bundles);
@@ -1154,7 +1159,12 @@ HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool unto
     if (!done) return problem(503, "storage_failed", "the storage does not take anything now");
     if (response.status != 200) return response;
     const std::string sent = response.body;
-    look_at_centre([&](server::Transaction& tx) { judge_sent(tx, *device, sent); });
+    look_at_centre([&](server::Transaction& tx) {
+        // A fork that is asked for again may have been given other scopes since.
+        const auto fork =
+            wire.kind == protocol::kFork ? tx.device(wire.writer) : std::optional<server::Device>{};
+        judge_sent(tx, fork ? *fork : *device, sent);
+    });
     const auto reply = decode<protocol::Reply>(response.body);
     if (log_) tell(wire, reply);
     // A newer server's records hold more than the device makes of its own writes: it leaves none
@@ -1322,6 +1332,7 @@ HttpResponse Simulation::exchange(Unit& u, const HttpRequest& request) {
             old.content_type = protocol::kContentType;
             old.body = u.old_replies[where % u.old_replies.size()];
             strike("reply to an earlier request");
+            u.answered_at = 0;  // it tells of an earlier centre
             return old;
         }
         case Fate::killed_before:
@@ -1369,7 +1380,8 @@ void Simulation::run_sync(Unit& u, const Event& event) {
 void Simulation::note_writer(Unit& u) {
     on(u, [&] {
         const std::uint64_t writer = Replica(*u.store).identity()->writer;
-        if (std::exchange(u.writer, writer) == writer) return;
+        if (u.writer == writer) return;
+        u.writer_before = std::exchange(u.writer, writer);
         strike("file went on as a fork");
         // A file that has left more entries than are kept since the backup cannot tell.
         expect(copies_ + restores_ > 0, "nobody forks without a copy",
@@ -1524,17 +1536,24 @@ void Simulation::settle() {
     server_disk_->heal();
     for (auto& [number, u] : units_) u->disk->heal();
     Event round{event_->number, "sync", {{"times", 10'000}}};
+    const auto carry_on = [&] {
+        bool any = false;
+        at_centre([&] {
+            for (Server& s : servers_)
+                for (int commits = 0; s.engine->carry_on() > 0; ++commits) {
+                    any = true;
+                    expect(commits < 10'000, "everything comes to rest",
+                           "what the centre carries on with has no end");
+                }
+        });
+        return any;
+    };
     bool quiet = false;
     for (int rounds = 0; !quiet; ++rounds) {
         expect(rounds < kRoundsMax, "everything comes to rest",
                "something is still sent or heard after " + std::to_string(kRoundsMax) + " rounds");
         quiet = true;
-        at_centre([&] {
-            for (Server& s : servers_)
-                for (int commits = 0; s.engine->carry_on() > 0; ++commits)
-                    expect(commits < 10'000, "everything comes to rest",
-                           "what the centre carries on with has no end");
-        });
+        carry_on();
         round.arguments["engine"] = rounds;
         for (auto& [number, u] : units_) {
             // Who logs out offers nothing any more.
@@ -1546,6 +1565,7 @@ void Simulation::settle() {
                 if (sync_at_rest(*u, round)) quiet = false;
             }
         }
+        if (carry_on()) quiet = false;  // it moved something
         now_ms_ += kRoundMs;
     }
     erase_for_good();

@@ -91,6 +91,7 @@ private:
         };
         std::string rep;
         std::uint64_t writer = 0;
+        std::uint64_t writer_before = 0;         ///< the name it went under before that
         std::set<int> unsent;                    ///< captures, as far as the centre has said
         bool declined = false;                   ///< it waits to be enrolled anew
         bool switched = false;                   ///< somebody has logged out of it
@@ -305,6 +306,7 @@ private:
     std::unique_ptr<server::Erasures> erasures_;  // only where a plan has erasures
     bool erases_ = false;
     std::set<RecordId> erased_;  // customers
+    bool orders_wait_ = false;   // they are flushed; a fault kept the centre from what they say
     std::map<RecordId, RecordId> customer_of_;
     int restores_ = 0, copies_ = 0;  // of the centre; of device files
     std::set<int> shared_;      // captures that two files were to send, each under its own clock
