@@ -668,6 +668,18 @@ void unstage_out_of_reach(sqlite::Database& db) {
     }
 }
 
+// Of the records of kinds this build does not know those that match; nothing of them is shown.
+template <class Match>
+void drop_aside(sqlite::Database& db, Match match) {
+    std::vector<RecordId> ids;
+    auto select = db.prepare("SELECT record, body FROM unknown_record");
+    while (select.step())
+        if (match(decode_record(select.blob(1)))) ids.push_back(select.id(0));
+    select.reset();
+    for (const RecordId& id : ids)
+        db.prepare("DELETE FROM unknown_record WHERE record = ?").bind(1, id).run();
+}
+
 bool hide_out_of_reach(Store::Core::Writing& writing, std::size_t limit) {
     sqlite::Database& db = writing.db;
     const auto identity = stored_identity(db);
@@ -697,6 +709,9 @@ bool hide_out_of_reach(Store::Core::Writing& writing, std::size_t limit) {
             if (hidden == limit) return true;
         }
     }
+    drop_aside(db, [&](const RecordState& state) {
+        return identity && !reaches(identity->scopes, identity->role, identity->rep, state.scope);
+    });
     db.execute("DELETE FROM meta WHERE key = 'scopes_changed'");
     return false;
 }

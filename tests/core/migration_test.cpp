@@ -170,8 +170,10 @@ TEST_CASE("records of a kind this build does not know stay, and are there after 
         replica.enrol(
             {"http://127.0.0.1", "default", "R17", Role::rep, {"territory/DE-50"}, 77, "secret"});
         const auto page = [&](const std::vector<RecordState>& records,
-                              std::vector<Departure> departures) {
+                              std::vector<Departure> departures,
+                              const std::vector<std::string>& scopes = {}) {
             Incoming in;
+            in.scopes = scopes;
             in.next = replica.compose({}).next;
             in.checkpoint = in.leaves_entry = true;
             in.tag = 1;
@@ -183,8 +185,18 @@ TEST_CASE("records of a kind this build does not know stay, and are there after 
         page({record(1, kUnknown), record(2, kUnknown), record(3, kUnknown)}, {});
         page({}, {{kUnknown, record(2, kUnknown).id, 3, ""},
                   {kUnknown, record(3, kUnknown).id, 2, ""}});
+        CHECK(kept() == 2);  // one departed; the other came back before its departure was told
+        RecordState elsewhere = record(4, kUnknown);
+        elsewhere.scope = "territory/DE-51";
+        page({elsewhere}, {}, {"territory/DE-50", "territory/DE-51"});
+        while (replica.tidy()) {
+        }
+        CHECK(kept() == 3);
+        page({}, {}, {"territory/DE-50"});
+        while (replica.tidy()) {
+        }
+        CHECK(kept() == 2);  // what lay in the scope that was taken has gone with it
     }
-    CHECK(kept() == 2);  // one departed; the other came back before its departure was told
     const RecordId id = record(1, kUnknown).id;
     CHECK_FALSE(Store::open(path).find(id));
     {
