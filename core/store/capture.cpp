@@ -585,8 +585,7 @@ private:
         std::vector<std::int64_t> needs;
         const auto need = [&](std::int64_t earlier) {
             if (earlier == bundle_ || RAPPORT_PLANTED("forget_what_a_bundle_needs")) return;
-            const auto at = std::lower_bound(needs.begin(), needs.end(), earlier);
-            if (at == needs.end() || *at != earlier) needs.insert(at, earlier);
+            insert_need(needs, earlier);
         };
         if (RAPPORT_PLANTED("wait_for_the_bundle_before"))
             need(std::max<std::int64_t>(bundle_ - 1, 1));

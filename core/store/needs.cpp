@@ -103,13 +103,16 @@ void forget_shared(sqlite::Database& db, std::int64_t bundle, const RecordId& re
     }
 }
 
+void insert_need(std::vector<std::int64_t>& needs, std::int64_t bundle) {
+    const auto at = std::lower_bound(needs.begin(), needs.end(), bundle);
+    if (at == needs.end() || *at != bundle) needs.insert(at, bundle);
+}
+
 void need_instead(sqlite::Database& db, const std::set<std::int64_t>& joined, std::int64_t whole) {
     change_needs(db, [&](std::int64_t bundle, std::vector<std::int64_t>& needs) {
         const auto gone =
             std::erase_if(needs, [&](std::int64_t needed) { return joined.contains(needed); });
-        const auto at = std::lower_bound(needs.begin(), needs.end(), whole);
-        if (gone > 0 && bundle != whole && (at == needs.end() || *at != whole))
-            needs.insert(at, whole);
+        if (gone > 0 && bundle != whole) insert_need(needs, whole);
         return gone > 0;
     });
 }

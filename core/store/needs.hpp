@@ -19,6 +19,8 @@ std::vector<std::int64_t> needs_in(const sqlite::Statement& row, int column);
 bool has_sound_needs(sqlite::Database& db, std::int64_t bundle);
 /// None if there is no such bundle.
 std::vector<std::int64_t> needs_of(sqlite::Database& db, std::int64_t bundle);
+/// Into ids in rising order, if it is not among them.
+void insert_need(std::vector<std::int64_t>& needs, std::int64_t bundle);
 /// As parameter `index` of a statement, from ids in rising order.
 void bind_needs(sqlite::Statement& statement, int index, const std::vector<std::int64_t>& needs);
 void save_needs(sqlite::Database& db, std::int64_t bundle, const std::vector<std::int64_t>& needs);
