@@ -190,7 +190,7 @@ void Admission::take_in(const Change& change) {
     }
 }
 
-/// What a write replaces of its own device may be here under another dot: a file that goes on under
+/// What a write replaces of its own author may be here under another dot: a file that goes on under
 /// another name sends again what had come, and learns of its first name with the record only.
 std::vector<OverwrittenCapture> Admission::known_by_capture(const Field& field, const RecordId& id,
                                                             const FieldState& before,
@@ -198,8 +198,8 @@ std::vector<OverwrittenCapture> Admission::known_by_capture(const Field& field, 
     std::vector<OverwrittenCapture> own;
     for (const Overwritten& over : write.over) {
         const auto is_it = [&](const LiveValue& l) { return l.dot == over.dot; };
-        if (over.dot.writer != device_.writer || before.live.empty() ||
-            std::any_of(before.live.begin(), before.live.end(), is_it))
+        if (before.live.empty() || std::any_of(before.live.begin(), before.live.end(), is_it) ||
+            round_.name_of(over.dot.writer) != device_.rep)
             continue;
         const auto sent = round_.tx.bundle(over.dot.writer, over.dot.counter);
         if (!sent || sent->verdict.verdict != Verdict::applied) continue;
