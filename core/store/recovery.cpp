@@ -114,6 +114,17 @@ void tell_observers(Store::Core::Writing& writing, const std::string& bundles) {
             writing.changed(*kind, select.id(0));
 }
 
+// What was sent stays as it was until it is answered, also if an erasure order left nothing of it.
+void drop_emptied(sqlite::Database& db) {
+    std::vector<std::int64_t> emptied;
+    auto select = db.prepare(
+        "SELECT id FROM bundle b WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM change c WHERE "
+        "c.bundle = b.id)");
+    while (select.step()) emptied.push_back(select.integer(0));
+    select.reset();
+    delete_bundles(db, std::move(emptied));
+}
+
 // Unsent again, under their capture ids. Nothing names a dot of the old writer that has no verdict:
 // it may be the other file's.
 void thaw(Store::Core& core, Store::Core::Writing& writing) {
@@ -122,6 +133,7 @@ void thaw(Store::Core& core, Store::Core::Writing& writing) {
     db.execute(
         "UPDATE bundle SET state = 1, counter = NULL, bytes = NULL, verdict = NULL, reasons = NULL "
         "WHERE state IN (2, 4); UPDATE bundle SET former = NULL WHERE former IS NOT NULL");
+    drop_emptied(db);
     set_meta(db, "counter", std::int64_t{0});
     const auto file =
         std::max<std::int64_t>(static_cast<std::int64_t>(core.environment().random64() >> 1), 1);
@@ -158,6 +170,7 @@ void send_reviews_again(Store::Core::Writing& writing, std::uint64_t writer,
         save_bundle(db, row);
         for (const auto& [record, kind] : records_of(db, id)) writing.changed(*kind, record);
     }
+    drop_emptied(db);
 }
 
 void drop_what_is_under_way(sqlite::Database& db) {
