@@ -634,7 +634,7 @@ void Engine::commit(Round& round) {
     deadline_ms_ = std::min(deadline_ms_, round.deadline_ms);
     server_time_ms_ = round.now_ms();
     if (!round.erasures) return;
-    if (erasures_done_ < erasures_->lines().size()) scrub_ = Scrub::all;
+    if (erasures_done_ < erasures_->lines().size() || round.erased_late) scrub_ = Scrub::all;
     erasures_done_ = erasures_->lines().size();
 }
 

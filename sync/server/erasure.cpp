@@ -287,6 +287,33 @@ std::vector<std::uint16_t> erasable_fields(const Kind& kind) {
     return numbers;
 }
 
+/// Has it anything that an order could take?
+bool holds_words(const RecordState& state) {
+    const Kind* kind = kind_numbered(state.kind);
+    return std::any_of(state.fields.begin(), state.fields.end(), [&](const auto& entry) {
+        const Field* field = kind ? kind->field(entry.first) : nullptr;
+        return !entry.second.live.empty() && (!field || erasable(*field));
+    });
+}
+
+/// Records as they are stored, each read once.
+class Finder {
+public:
+    Finder(Transaction& tx, const std::string& tenant) : tx_(tx), tenant_(tenant) {}
+    const RecordState* operator()(const RecordId& id) const {
+        auto at = known_.find(id);
+        if (at == known_.end()) at = known_.emplace(id, tx_.record(tenant_, id)).first;
+        return at->second ? &at->second->state : nullptr;
+    }
+
+private:
+    Transaction& tx_;
+    const std::string& tenant_;
+    mutable std::map<RecordId, std::optional<StoredRecord>> known_;
+};
+
+constexpr const char* kScrubNote = "scrub_due";
+
 void mark_erased(Changeset& changes, StoredRecord& record, Stamp stamp) {
     changes.write(record, "erased", Value(std::int64_t{1}), stamp);
     changes.touch(record);
@@ -385,17 +412,34 @@ Erased carry_out(Round& round, const Erasures& erasures, const Erasures::Line& l
     return erased;
 }
 
+void carry_out_late(Round& round, const std::string& tenant, const std::vector<RecordId>& records) {
+    if (!round.erasures) return;
+    const std::set<RecordId>& subjects = round.erasures->subjects(tenant);
+    if (subjects.empty()) return;
+    const Finder find(round.tx, tenant);
+    std::set<RecordId> again;
+    for (const RecordId& id : records) {
+        const RecordState* state = find(id);
+        if (!state || !holds_words(*state) || round.erasures->released(tenant, id) ||
+            !reached(*state, subjects, find))
+            continue;
+        for (const RecordId& subject : subjects)
+            if (reached(*state, {subject}, find)) again.insert(subject);
+    }
+    if (again.empty()) return;
+    for (const Erasures::Line& line : round.erasures->lines())
+        if (line.decided.is_nil() && line.tenant == tenant && again.contains(line.order.subject))
+            carry_out(round, *round.erasures, line, false);
+    round.tx.save_note(kScrubNote, "1");
+    round.erased_late = true;
+}
+
 Stripped strip(Transaction& tx, const Erasures& erasures, const Device& device, Bundle& bundle,
                std::int64_t now_ms) {
     Stripped stripped;
     const std::set<RecordId>& subjects = erasures.subjects(device.tenant);
     if (subjects.empty()) return stripped;
-    std::map<RecordId, std::optional<StoredRecord>> known;
-    const auto find = [&](const RecordId& id) -> const RecordState* {
-        auto at = known.find(id);
-        if (at == known.end()) at = known.emplace(id, tx.record(device.tenant, id)).first;
-        return at->second ? &at->second->state : nullptr;
-    };
+    const Finder find(tx, device.tenant);
     std::set<RecordId> stored;  // of those the bundle changes or hangs on
     const auto look_at = [&](const RecordId& id) {
         const RecordState* state = find(id);
@@ -448,12 +492,7 @@ bool strip(Transaction& tx, const Erasures& erasures, const std::string& tenant,
            RecordState& witnessed) {
     const std::set<RecordId>& subjects = erasures.subjects(tenant);
     if (subjects.empty()) return false;
-    std::map<RecordId, std::optional<StoredRecord>> known;
-    const auto find = [&](const RecordId& id) -> const RecordState* {
-        auto at = known.find(id);
-        if (at == known.end()) at = known.emplace(id, tx.record(tenant, id)).first;
-        return at->second ? &at->second->state : nullptr;
-    };
+    const Finder find(tx, tenant);
     if (!reached(witnessed, subjects, find)) return false;
     if (erasures.released(tenant, witnessed.id) && !subjects.contains(witnessed.id)) return false;
     const Kind* kind = kind_numbered(witnessed.kind);
@@ -480,7 +519,6 @@ void hold(Transaction& tx, const std::string& tenant, const Stripped& stripped) 
 namespace {
 
 constexpr const char* kKeyNote = "erasure_key";
-constexpr const char* kScrubNote = "scrub_due";
 std::string done_note(std::uint64_t writer) { return "erasures_done/" + std::to_string(writer); }
 std::string lacking_note(const std::string& tenant) { return "erasures_lacking/" + tenant; }
 

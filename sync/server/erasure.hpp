@@ -101,6 +101,10 @@ struct Erased {
 /// released, because that was decided after the others.
 Erased carry_out(Round& round, const Erasures& erasures, const Erasures::Line& order, bool fresh);
 
+/// Carries out once more the orders that reach one of these records: it was joined from an offer,
+/// and what it hangs on was not here then.
+void carry_out_late(Round& round, const std::string& tenant, const std::vector<RecordId>& records);
+
 /// What of a bundle, or of a record a device offers as it holds it, must not reach the merge.
 struct Stripped {
     std::set<RecordId> reached;  ///< records of it that orders reach: to be marked as erased

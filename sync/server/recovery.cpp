@@ -142,6 +142,7 @@ public:
             await_delivery(round_, device_.tenant, record);
         }
         changes_.save();
+        carry_out_late(round_, device_.tenant, joined_);
     }
 
     /// A state request whose author had heard that it arrived, and not yet what it led to.
@@ -324,6 +325,7 @@ void take_offers(Round& round, const Device& device, const protocol::Request& re
 
 void settle_unrooted(Round& round, const std::string& tenant) {
     Changeset changes(round, tenant, bundle_name(kServerWriter, round.tick()), kServerName);
+    std::vector<RecordId> rooted;
     for (const RecoveryNote& note : round.tx.recovery_notes(tenant)) {
         if (note.code != recovery_code::kUnrooted) continue;
         StoredRecord* record = changes.find(note.record);
@@ -332,7 +334,9 @@ void settle_unrooted(Round& round, const std::string& tenant) {
         if (Joining::unrooted(*record)) continue;
         round.tx.save_root(tenant, note.record, record->root);
         round.tx.remove(note);
+        rooted.push_back(note.record);
     }
+    carry_out_late(round, tenant, rooted);
 }
 
 bool take_kept_back(Round& round, const RecoveryNote& note) {
@@ -349,6 +353,7 @@ bool take_kept_back(Round& round, const RecoveryNote& note) {
     else
         joining.join(offered);
     joining.save();
+    carry_out_late(round, note.tenant, {offered.id});
     settle_unrooted(round, note.tenant);
     round.tx.remove(note);
     return true;

@@ -52,6 +52,7 @@ struct Round {
     Stamp before;  ///< of the last commit
     Instant now;
     Erasures* erasures = nullptr;               ///< the orders to be held to; null: there are none
+    bool erased_late = false;                   ///< old pages hold what an order took in it
     std::map<RecordId, ChangedRecord> changed;  ///< by the request that is being answered
     bool work_open = false;                ///< this commit leaves records for Engine::carry_on()
     std::int64_t deadline_ms = INT64_MAX;  ///< the earliest that this commit sets
