@@ -2,6 +2,7 @@
 #include "server/round.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace rapport::server {
 
@@ -29,6 +30,26 @@ const std::string& Round::name_of(std::uint64_t writer) {
             at->second = tx.author(writer).value_or("");
     }
     return at->second;
+}
+
+bool Round::of_one_file(std::uint64_t a, std::uint64_t b) {
+    if (name_of(a) != name_of(b)) return false;
+    if (!tx.device(a) || !tx.device(b)) return true;
+    std::set<std::uint64_t> names{a};
+    std::set<std::string> files;
+    const std::vector<Device> devices = tx.devices();
+    for (bool grown = true; grown && !names.contains(b);) {
+        grown = false;
+        for (const Device& d : devices) {
+            if (!names.contains(d.writer) && !names.contains(d.parent) &&
+                (d.file_id.empty() || !files.contains(d.file_id)))
+                continue;
+            grown |= names.insert(d.writer).second;
+            if (d.parent != 0) grown |= names.insert(d.parent).second;
+            grown |= files.insert(d.file_id).second;
+        }
+    }
+    return names.contains(b);
 }
 
 const std::vector<Device>& Round::devices() {

@@ -40,6 +40,9 @@ struct Round {
     Stamp tick() { return clock.tick(now_ms()); }
     /// Who is behind a writer: the rep's name, `server`, or nothing for a writer nobody enrolled.
     const std::string& name_of(std::uint64_t writer);
+    /// Do both stand for one device file, forked or enrolled anew between them? Of writers that
+    /// this server has forgotten only the user tells.
+    bool of_one_file(std::uint64_t a, std::uint64_t b);
 
     /// All devices as they were when first asked for.
     const std::vector<Device>& devices();
