@@ -394,7 +394,7 @@ private:
     }
 
     void came(const RecordId& id, Stamp newest) {
-        if (!RAPPORT_PLANTED("learn_no_stamps")) newest_ = std::max(newest_, newest);
+        newest_ = std::max(newest_, newest);
         note_renewed(id);
         awaited_.erase(id);
         if (any_departed_) db_.prepare("DELETE FROM departed WHERE record = ?").bind(1, id).run();

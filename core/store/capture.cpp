@@ -220,8 +220,7 @@ private:
             return newest;
         };
         for (const Working& w : working_)
-            if (!RAPPORT_PLANTED("learn_no_stamps"))
-                core_.clock().observe(std::max(seen(w, false), std::min(seen(w, true), furthest)));
+            core_.clock().observe(std::max(seen(w, false), std::min(seen(w, true), furthest)));
         stamp_ = core_.clock().tick(now_ms);
         capture_ = {core_.capture_file(), core_.capture_number(stamp_)};
     }

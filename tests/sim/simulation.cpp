@@ -1406,7 +1406,7 @@ void Simulation::deliver(const Event& event) {
         if (!u->requests.contains(wire.next)) continue;
         strike(u->newest_request == wire.next ? "request delivered again later"
                                               : "request late after its successor");
-        if (response.status != 200) continue;
+        if (response.status != 200 || u->newer_server) continue;
         u->old_replies.push_back(response.body);
         if (u->old_replies.size() > kRepliesKept) u->old_replies.pop_front();
     }
@@ -1557,7 +1557,8 @@ void Simulation::settle() {
         round.arguments["engine"] = rounds;
         for (auto& [number, u] : units_) {
             // Who logs out offers nothing any more.
-            if (could_offer_.contains(number) && !u->logged_out.empty()) sync_at_rest(*u, round);
+            if (could_offer_.contains(number) && !u->logged_out.empty() && sync_at_rest(*u, round))
+                quiet = false;
             if (sync_at_rest(*u, round)) quiet = false;
             // Whoever comes back to a file downloads all of theirs; that is no news.
             for (const std::string& rep : others_of(*u)) {
