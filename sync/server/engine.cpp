@@ -190,6 +190,8 @@ private:
     /// Under a further tag, durable with the offers: whoever goes on from it finds out whether this
     /// server has been restored once more, and with it lost what it took.
     void renew_basis() {
+        // Restored to before its first sync, which every basis without an entry stands for.
+        if (device_.entries.empty()) device_.entries.push_back({0, device_.receipt, {}});
         const auto entry =
             std::find_if(device_.entries.begin(), device_.entries.end(),
                          [&](const ServerEntry& e) { return e.id == request_.basis.id; });
