@@ -437,6 +437,16 @@ void delete_bundles(sqlite::Database& db, std::vector<std::int64_t> ids) {
     if (ids.back() >= next_bundle(db)) forget_ids_to_come(db);
 }
 
+void drop_emptied(sqlite::Database& db) {
+    std::vector<std::int64_t> emptied;
+    auto select = db.prepare(
+        "SELECT id FROM bundle b WHERE state NOT IN (2, 4) AND NOT EXISTS (SELECT 1 FROM change c "
+        "WHERE c.bundle = b.id)");
+    while (select.step()) emptied.push_back(select.integer(0));
+    select.reset();
+    delete_bundles(db, std::move(emptied));
+}
+
 std::vector<std::pair<RecordId, const Kind*>> records_of(sqlite::Database& db,
                                                          std::int64_t bundle) {
     std::vector<std::pair<RecordId, const Kind*>> records;

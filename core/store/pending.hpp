@@ -138,6 +138,8 @@ void save_bundle(sqlite::Database& db, const BundleRow& bundle);
 void delete_bundle(sqlite::Database& db, std::int64_t id);
 /// The same of many; those that follow each other go together.
 void delete_bundles(sqlite::Database& db, std::vector<std::int64_t> ids);
+/// Removes those that an erasure order left nothing of. What was sent stays until it is answered.
+void drop_emptied(sqlite::Database& db);
 std::vector<std::pair<RecordId, const Kind*>> records_of(sqlite::Database& db, std::int64_t bundle);
 
 }  // namespace rapport

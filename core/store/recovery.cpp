@@ -114,17 +114,6 @@ void tell_observers(Store::Core::Writing& writing, const std::string& bundles) {
             writing.changed(*kind, select.id(0));
 }
 
-// What was sent stays as it was until it is answered, also if an erasure order left nothing of it.
-void drop_emptied(sqlite::Database& db) {
-    std::vector<std::int64_t> emptied;
-    auto select = db.prepare(
-        "SELECT id FROM bundle b WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM change c WHERE "
-        "c.bundle = b.id)");
-    while (select.step()) emptied.push_back(select.integer(0));
-    select.reset();
-    delete_bundles(db, std::move(emptied));
-}
-
 // Unsent again, under their capture ids. Nothing names a dot of the old writer that has no verdict:
 // it may be the other file's.
 void thaw(Store::Core& core, Store::Core::Writing& writing) {

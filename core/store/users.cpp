@@ -267,6 +267,27 @@ private:
     std::vector<Parked> rows_;
 };
 
+// An order that came while its user was away may have left nothing of a change, or of a bundle.
+void drop_what_says_nothing(sqlite::Database& db) {
+    std::set<std::pair<std::int64_t, RecordId>> records;  // kind and record
+    auto select = db.prepare("SELECT kind, record, writes FROM change WHERE creates=0");
+    while (select.step())
+        if (StoredWrites(select.blob(2)).writes.empty())
+            records.emplace(select.integer(0), select.id(1));
+    select.reset();
+    for (const auto& [number, id] : records) {
+        const Kind* kind = kind_numbered(static_cast<std::uint16_t>(number));
+        auto loaded = kind ? load(db, *kind, id) : std::nullopt;
+        if (!loaded) continue;
+        for (const PendingChange& change : loaded->pending) save_pending(db, change, loaded->row);
+        std::erase_if(loaded->pending, [](const PendingChange& change) {
+            return change.writes.empty() && !change.creates;
+        });
+        save_with_pending(db, loaded->row, loaded->pending);
+    }
+    drop_emptied(db);
+}
+
 void empty_file(Store::Core::Writing& writing) {
     sqlite::Database& db = writing.db;
     drop_index(db);  // first, so that no row leaves a mark in it
@@ -311,7 +332,8 @@ void bring_back(Store::Core::Writing& writing, std::int64_t user) {
     sqlite::Database& db = writing.db;
     Parking(db, user).bring_back();
     index_kinds_with_rows(db);
-    erase_again(db);  // an order may have left nothing of a change, or of a whole bundle
+    erase_again(db);
+    drop_what_says_nothing(db);
     db.prepare("DELETE FROM user WHERE id=?").bind(1, user).run();
     // What the server had confirmed has gone: it comes down again, and what does not come is gone
     // there as well.

@@ -1180,7 +1180,10 @@ HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool unto
     if (from && reply.outcome == protocol::Outcome::mismatch)
         expect(restores_ + copies_ > 0, "nobody recovers without a restore",
                "a device is told that it or the centre was restored");
-    if (reply.renewal) strike("file renewed");
+    if (reply.renewal) {
+        strike("file renewed");
+        forgetful_ = true;
+    }
     if (reply.outcome == protocol::Outcome::declined) strike("further copy turned away");
     if (from && from->newer_server) response.body = as_newer_server(response.body);
     response.body = protocol::pack(response.body, protocol::Contents::reply);
