@@ -10,6 +10,7 @@
 #include "model/questions.hpp"
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
+#include "server/erasure.hpp"
 #include "server/scopes.hpp"
 #include "server/states.hpp"
 
@@ -103,8 +104,13 @@ StoredVerdict Admission::judge() {
             decide(round_, changes_, device_, *changes_.find(change.id));
     for (const Change& change : bundle_.changes)
         record_changed(round_, changes_, *changes_.find(change.id));
+    std::set<RecordId> late;  // what had come about them was not known to be reached
+    for (const Change& change : bundle_.changes)
+        if (erased_.contains(change.id) && changes_.is_new(*changes_.find(change.id)))
+            late.insert(change.id);
     changes_.save();
     changes_.give_up();
+    strip_kept(round_, device_.tenant, late);
     return {Verdict::applied, {}};
 }
 

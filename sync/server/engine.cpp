@@ -309,8 +309,6 @@ private:
         std::string rewritten;
         const Stripped stripped = strip_erased(bundle, sent, rewritten);
         const std::string& bytes = stripped.anything ? rewritten : sent;
-        if (stripped.anything)
-            round_.tx.keep_sent_hash(device_.writer, bundle.counter, hash64(sent));
         if (bytes.size() > round_.limits.bundle_bytes_max) {
             verdict = {Verdict::refused, {refusal({}, {}, "too_large", {"limits"})}};
         } else if (device_.revoked && std::max(captured_ms(bundle), device_.last_sync_ms) >
@@ -321,7 +319,13 @@ private:
                 Admission(round_, device_, bundle, Authority::device, stripped.reached).judge();
         }
         if (verdict.verdict != Verdict::refused) hold(round_.tx, device_.tenant, stripped);
-        round_.tx.save_verdict(device_.writer, bundle.counter, verdict, bytes, round_.now_ms());
+        // What waits comes again under another counter, and by then an order may be known to reach
+        // it.
+        const bool comes_again = verdict.verdict == Verdict::later;
+        if (comes_again || stripped.anything)
+            round_.tx.keep_sent_hash(device_.writer, bundle.counter, hash64(sent));
+        round_.tx.save_verdict(device_.writer, bundle.counter, verdict,
+                               comes_again ? std::string() : bytes, round_.now_ms());
         if (verdict.verdict != Verdict::refused ||
             !RAPPORT_PLANTED("forget_the_receipt_of_a_refusal"))
             device_.receipt = bundle.counter;
@@ -641,10 +645,12 @@ void Engine::commit(Round& round) {
 }
 
 std::optional<StoredVerdict> Engine::accept(const std::string& tenant, Dot bundle) {
+    carry_out_what_is_left();
     const auto tx = storage_.begin_write();
     const auto stored = in_review(*tx, tenant, bundle);
     if (!stored) return std::nullopt;
     Round round(*tx, environment_, limits_);
+    round.erasures = erasures_;
     std::vector<Bundle> bundles{decode_bundle(stored->bytes)};
     hold_back_stamps(bundles, stored->received_at_ms);  // what was sent later is over it
     const Device device = *tx->device(bundle.writer);

@@ -336,11 +336,60 @@ std::set<RecordId> reached_in(const Bundle& bundle, const std::set<RecordId>& su
     return all;
 }
 
+/// Takes what hangs on `ids`, or names a subject, out of stored bundles and of what recoveries kept
+/// back.
+struct StripCount {
+    std::size_t bundles = 0, notes = 0;
+};
+StripCount strip_stored(Round& round, const std::string& tenant, Transaction::Which which,
+                        const std::set<RecordId>& subjects, std::set<RecordId> ids,
+                        const std::function<bool(const RecordId&)>& released) {
+    StripCount count;
+    // In the order they came, so what a bundle makes that was not applied is known to be reached
+    // before the bundles that wait for it.
+    round.tx.rewrite_bundles(tenant, which, [&](StoredBundle& stored) {
+        if (stored.bytes.empty()) return false;
+        Bundle bundle = decode_bundle(stored.bytes);
+        const std::set<RecordId> in_it = reached_in(bundle, subjects, ids);
+        if (in_it.empty()) return false;
+        for (const RecordId& id : in_it)
+            if (!ids.contains(id) && !round.tx.record(tenant, id)) ids.insert(id);
+        bool any = false;
+        for (Change& change : bundle.changes)
+            if (in_it.contains(change.id) && !released(change.id)) any |= strip(change);
+        if (any) stored.bytes = encode_bundle(bundle);
+        any |= strip(stored.verdict.reasons);
+        count.bundles += any ? 1U : 0U;
+        return any;
+    });
+    for (RecoveryNote& note : round.tx.recovery_notes(tenant)) {
+        if (note.offered.empty()) continue;
+        RecordState offered = decode_record(note.offered);
+        bool is = ids.contains(offered.id);
+        for (const RecordId& id : references_of(offered)) is |= subjects.contains(id);
+        for (const RecordId& id : parents_of(offered)) is |= ids.contains(id);
+        if (!is || released(offered.id) || !strip(offered)) continue;
+        note.offered = encode_record(offered);
+        round.tx.save(note);
+        ++count.notes;
+    }
+    return count;
+}
+
 }  // namespace
 
 std::vector<RecordId> reached_by(Round& round, Changeset& changes, const ErasureOrder& order) {
     return Reach(round, changes, order).found();
 }
+
+namespace {
+
+void scrub_late(Round& round) {
+    round.tx.save_note(kScrubNote, "1");
+    round.erased_late = true;
+}
+
+}  // namespace
 
 Erased carry_out(Round& round, const Erasures& erasures, const Erasures::Line& line, bool fresh) {
     const ErasureOrder& order = line.order;
@@ -378,35 +427,9 @@ Erased carry_out(Round& round, const Erasures& erasures, const Erasures::Line& l
         mark_erased(changes, *record, stamp);
     }
     changes.save();
-    const std::set<RecordId> subjects{order.subject};
-    // In the order they came, so what a bundle makes that was not applied is known to be reached
-    // before the bundles that wait for it.
-    std::set<RecordId> ids = reach.ids();
-    round.tx.rewrite_bundles(tenant, [&](StoredBundle& stored) {
-        Bundle bundle = decode_bundle(stored.bytes);
-        const std::set<RecordId> in_it = reached_in(bundle, subjects, ids);
-        if (in_it.empty()) return false;
-        for (const RecordId& id : in_it)
-            if (!ids.contains(id) && !round.tx.record(tenant, id)) ids.insert(id);
-        bool any = false;
-        for (Change& change : bundle.changes)
-            if (in_it.contains(change.id)) any |= strip(change);
-        if (any) stored.bytes = encode_bundle(bundle);
-        any |= strip(stored.verdict.reasons);
-        erased.bundles += any ? 1U : 0U;
-        return any;
-    });
-    // What a recovery kept back.
-    for (RecoveryNote& note : round.tx.recovery_notes(tenant)) {
-        if (note.offered.empty()) continue;
-        RecordState offered = decode_record(note.offered);
-        bool is = reach.ids().contains(offered.id);
-        for (const RecordId& id : references_of(offered)) is |= id == order.subject;
-        for (const RecordId& id : parents_of(offered)) is |= reach.ids().contains(id);
-        if (!is || !strip(offered)) continue;
-        note.offered = encode_record(offered);
-        round.tx.save(note);
-    }
+    erased.bundles = strip_stored(round, tenant, Transaction::Which::all, {order.subject},
+                                  reach.ids(), [](const RecordId&) { return false; })
+                         .bundles;
     round.tx.save(tenant, StoredErasure{order, erased.records > 0 ? round.tx.feed_head(tenant)
                                                                   : round.tx.next_commit(tenant)});
     return erased;
@@ -417,21 +440,31 @@ void carry_out_late(Round& round, const std::string& tenant, const std::vector<R
     const std::set<RecordId>& subjects = round.erasures->subjects(tenant);
     if (subjects.empty()) return;
     const Finder find(round.tx, tenant);
-    std::set<RecordId> again;
+    std::set<RecordId> again, late;
     for (const RecordId& id : records) {
         const RecordState* state = find(id);
-        if (!state || !holds_words(*state) || round.erasures->released(tenant, id) ||
-            !reached(*state, subjects, find))
+        if (!state || round.erasures->released(tenant, id) || !reached(*state, subjects, find))
             continue;
+        late.insert(id);
+        if (!holds_words(*state)) continue;
         for (const RecordId& subject : subjects)
             if (reached(*state, {subject}, find)) again.insert(subject);
     }
-    if (again.empty()) return;
     for (const Erasures::Line& line : round.erasures->lines())
         if (line.decided.is_nil() && line.tenant == tenant && again.contains(line.order.subject))
             carry_out(round, *round.erasures, line, false);
-    round.tx.save_note(kScrubNote, "1");
-    round.erased_late = true;
+    if (!again.empty()) scrub_late(round);
+    strip_kept(round, tenant, late);
+}
+
+void strip_kept(Round& round, const std::string& tenant, const std::set<RecordId>& reached) {
+    if (!round.erasures || reached.empty()) return;
+    const std::set<RecordId>& subjects = round.erasures->subjects(tenant);
+    const auto [bundles, notes] = strip_stored(
+        round, tenant, Transaction::Which::not_applied, subjects, reached, [&](const RecordId& id) {
+            return round.erasures->released(tenant, id) && !subjects.contains(id);
+        });
+    if (bundles + notes > 0) scrub_late(round);
 }
 
 Stripped strip(Transaction& tx, const Erasures& erasures, const Device& device, Bundle& bundle,
@@ -459,7 +492,7 @@ Stripped strip(Transaction& tx, const Erasures& erasures, const Device& device, 
     while (!behind.empty()) {
         const auto counter = behind.extract(std::prev(behind.end())).value();
         const auto kept = tx.bundle(device.writer, counter);
-        if (!kept || kept->verdict.verdict == Verdict::applied) continue;
+        if (!kept || kept->bytes.empty() || kept->verdict.verdict == Verdict::applied) continue;
         needed.push_back(decode_bundle(kept->bytes));
         behind.insert(needed.back().needs.begin(), needed.back().needs.end());
     }

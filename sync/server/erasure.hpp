@@ -104,6 +104,9 @@ Erased carry_out(Round& round, const Erasures& erasures, const Erasures::Line& o
 /// Carries out once more the orders that reach one of these records: it was joined from an offer,
 /// and what it hangs on was not here then.
 void carry_out_late(Round& round, const std::string& tenant, const std::vector<RecordId>& records);
+/// Takes words about these records from bundles that were not applied and from what recoveries kept
+/// back: that orders reach the records was not known when those came.
+void strip_kept(Round& round, const std::string& tenant, const std::set<RecordId>& reached);
 
 /// What of a bundle, or of a record a device offers as it holds it, must not reach the merge.
 struct Stripped {

@@ -121,6 +121,7 @@ CREATE TABLE IF NOT EXISTS undelivered (
     tenant TEXT NOT NULL, task BLOB NOT NULL, rep TEXT NOT NULL,
     PRIMARY KEY (tenant, task)) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS undelivered_rep ON undelivered (tenant, rep);
+CREATE INDEX IF NOT EXISTS bundle_not_applied ON bundle (writer) WHERE verdict <> 1;
 )sql";
 
 constexpr const char* kRecordColumns =
@@ -862,14 +863,16 @@ public:
         auto q = db_.prepare("DELETE FROM history WHERE tenant = ? AND record = ? AND field = ?");
         for (const std::uint16_t field : fields) q.bind_all(tenant, record, int{field}).run();
     }
-    void rewrite_bundles(const std::string& tenant,
+    void rewrite_bundles(const std::string& tenant, Which which,
                          const std::function<bool(StoredBundle&)>& change) override {
         constexpr std::int64_t kReadAtOnce = 256;
         for (std::int64_t after = 0;;) {
             std::vector<std::pair<std::int64_t, StoredBundle>> some;
             auto q = db_.prepare(std::string("SELECT ") + kBundleColumns +
                                  ", b.rowid FROM bundle b JOIN device d ON d.writer = b.writer "
-                                 "WHERE b.rowid > ? AND d.tenant = ? ORDER BY b.rowid LIMIT ?");
+                                 "WHERE b.rowid > ? AND d.tenant = ?" +
+                                 (which == Which::all ? "" : " AND b.verdict <> 1") +
+                                 " ORDER BY b.rowid LIMIT ?");
             q.bind_all(after, tenant, kReadAtOnce);
             while (q.step()) some.emplace_back(q.integer(6), read_bundle(q));
             q.reset();

@@ -201,7 +201,7 @@ public:
 
     // bundles
     virtual std::optional<StoredVerdict> verdict(std::uint64_t writer, std::uint64_t counter) = 0;
-    /// `bytes` is the bundle as it came, kept with its verdict.
+    /// `bytes` is the bundle as it came, kept with its verdict; empty if it is to come again.
     virtual void save_verdict(std::uint64_t writer, std::uint64_t counter,
                               const StoredVerdict& verdict, std::string_view bytes,
                               std::int64_t received_at_ms) = 0;
@@ -329,9 +329,10 @@ public:
     /// What was superseded in these fields of a record.
     virtual void forget_history(const std::string& tenant, const RecordId& record,
                                 const std::vector<std::uint16_t>& fields) = 0;
-    /// Passes every bundle of the tenant's devices, and keeps the bytes and reasons of those for
-    /// which `change` returns true.
-    virtual void rewrite_bundles(const std::string& tenant,
+    enum class Which { all, not_applied };
+    /// Passes bundles of the tenant's devices in the order they came, and keeps the bytes and
+    /// reasons of those for which `change` returns true.
+    virtual void rewrite_bundles(const std::string& tenant, Which which,
                                  const std::function<bool(StoredBundle&)>& change) = 0;
     virtual void hold(const std::string& tenant, const HeldText& text) = 0;
     /// In the order they came; of one record unless it is nil.

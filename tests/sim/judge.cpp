@@ -68,10 +68,11 @@ void Simulation::note_arrivals(std::uint64_t writer, const std::vector<std::stri
         judged.clear();
         for (const std::string& bytes : bundles) {
             Bundle bundle = decode_bundle(bytes);
-            const auto stored = tx.bundle(writer, bundle.counter);
+            const auto stored = tx.verdict(writer, bundle.counter);
             std::optional<server::StoredVerdict> verdict;
-            if (stored && (stored->bytes == bytes || !erased_.empty()))
-                verdict = stored->verdict;
+            if (stored &&
+                (tx.sent_hash(writer, bundle.counter) == hash64(bytes) || !erased_.empty()))
+                verdict = stored;
             else
                 expect(!stored || copies_ > 0, "a counter is used once",
                        "the centre holds another bundle under this counter");
@@ -181,15 +182,19 @@ void Simulation::judge_sent(server::Transaction& tx, const server::Device& devic
     });
 }
 
+/// A text is a word and ` ~w`, its number and `~`; the end alone comes about by chance, in a
+/// checksum.
 void Simulation::each_text(std::string_view bytes, const std::function<void(int)>& work) const {
-    for (std::size_t at = bytes.find("~w"); at != std::string_view::npos;
-         at = bytes.find("~w", at + 2)) {
+    constexpr std::string_view kMark = " ~w";
+    for (std::size_t at = bytes.find(kMark); at != std::string_view::npos;
+         at = bytes.find(kMark, at + kMark.size())) {
         int number = -1;
-        const std::string_view rest = bytes.substr(at + 2);
+        const std::string_view rest = bytes.substr(at + kMark.size());
         const char* const end = rest.data() + rest.size();
         const auto read = std::from_chars(rest.data(), end, number);
-        const bool whole = read.ec == std::errc() && read.ptr != end && *read.ptr == '~';
-        if (whole && oracle_.knows(number)) work(number);  // else by chance, in an id
+        const bool whole = at > 0 && bytes[at - 1] >= 'a' && bytes[at - 1] <= 'z' &&
+                           read.ec == std::errc() && read.ptr != end && *read.ptr == '~';
+        if (whole && oracle_.knows(number)) work(number);
     }
 }
 
