@@ -394,6 +394,12 @@ std::optional<StoredDeparture> Admission::departure_of(const StoredRecord& recor
     return std::nullopt;
 }
 
+bool Admission::has_left(const StoredRecord& record, const std::string& scope) {
+    const auto departures = round_.tx.departures_of(device_.tenant, record.state.id);
+    return std::any_of(departures.begin(), departures.end(),
+                       [&](const StoredDeparture& d) { return d.from == scope; });
+}
+
 std::optional<StoredDeparture> Admission::departure_above(const StoredRecord& record) {
     const StoredRecord* at = &record;
     for (int depth = 0; at && depth <= kHomeDepthMax; ++depth) {
@@ -457,15 +463,22 @@ void Admission::settle_departed(StoredRecord& record) {
     note(departure || lost ? reviews_ : refusals_, record.state.id, {}, "not_in_scope", {"home"});
 }
 
+/// A file that goes on under another name made it before it heard that it is here, and has left.
+void Admission::tell_again(StoredRecord& record) {
+    if (const auto departure = departure_of(record)) changes_.depart(record, departure->from);
+}
+
 void Admission::check_home(const Change& change) {
     StoredRecord& record = *changes_.find(change.id);
     const Kind& kind = *kind_numbered(change.kind);
+    if (change.create && !changes_.is_new(record)) tell_again(record);
     const std::string before = record.state.scope;
     const Field* root = kind.field(kind.root);
     if (changes_.is_new(record)) {
         settle_home(record);
     } else if (kind.home == Home::territory) {
-        if (!change.scope.empty() && change.scope != before)
+        if (!change.scope.empty() && change.scope != before &&
+            !(change.create && has_left(record, change.scope)))
             refuse(change.id, "scope", "scope_mismatch");
         return;
     } else if (root && kind.home != Home::person && writes(change, root->number)) {

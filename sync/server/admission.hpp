@@ -57,11 +57,13 @@ private:
                          const Value& value);
     void settle_home(StoredRecord& record, int depth = 0);
     void settle_departed(StoredRecord& record);
+    void tell_again(StoredRecord& record);
     /// The departure that took the record out of the device's reach; nullopt: it is within, or was
     /// never.
     std::optional<StoredDeparture> departure_of(const StoredRecord& record);
     /// The same of what it hangs on, or of what that hangs on.
     std::optional<StoredDeparture> departure_above(const StoredRecord& record);
+    bool has_left(const StoredRecord& record, const std::string& scope);
     /// Rights in the past: did the author have them when this was captured?
     bool in_time(const StoredDeparture& departure) const;
     /// When the device lost the scope; nullopt: it has it, or never had it.

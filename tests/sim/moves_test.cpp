@@ -91,6 +91,40 @@ TEST_CASE("a customer goes to another territory with what hangs on it, and with 
     world.converged();
 }
 
+TEST_CASE("what a copy of the file makes once more after it was handed over leaves the copy too") {
+    Territories world;
+    Device &north = world.north, &south = world.south;
+    Device& both = world.device("R3", Role::rep, {kNorth, kSouth});
+    const Id<Customer> customer = world.World::customer(north, "Molkerei Geht");
+    const Id<Visit> visit = north.capture(a_visit(customer));
+    Device& copy = world.clone(north);
+    const Id<Customer> further = world.World::customer(both, "Molkerei Wandert");
+    Device& second = world.clone(both);
+    for (Device* device : {&copy, &second}) world.cut(*device);
+    world.settle();
+    for (const Id<Customer>& id : {customer, further}) world.hand_over(id, kSouth);
+    // Before their origin has synced: what it sends then could be captured no earlier.
+    world.heal();
+    for (Device* device : {&north, &both}) world.cut(*device);
+    world.settle();
+    world.heal_and_settle();
+    for (Device* device : {&north, &copy}) {
+        CAPTURE(device->name);
+        CHECK_FALSE(device->store->find(customer));
+        CHECK_FALSE(device->store->find(visit));
+    }
+    for (Device* device : {&south, &both, &second}) {
+        REQUIRE(device->store->find(further));
+        CHECK(device->store->find(further)->scope == kSouth);
+    }
+    for (Device* device : {&north, &copy, &both, &second}) {
+        CHECK(device->store->overview().refused == 0);
+        CHECK(device->store->overview().queued == 0);
+    }
+    CHECK(world.server_state(customer).scope == kSouth);
+    world.converged();
+}
+
 TEST_CASE("refused work on a record that departed can be repaired, or dropped, by its author") {
     Territories world;
     Device &north = world.north, &south = world.south;
