@@ -518,6 +518,11 @@ Stripped strip(Transaction& tx, const Erasures& erasures, const Device& device, 
                                      device.rep,
                                      now_ms});
     }
+    // Of a record that is not here nothing is left to wait for.
+    std::erase_if(bundle.changes, [&](const Change& change) {
+        return stripped.reached.contains(change.id) && change.writes.empty() && !change.create &&
+               !find(change.id);
+    });
     return stripped;
 }
 

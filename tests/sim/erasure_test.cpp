@@ -315,6 +315,44 @@ TEST_CASE("what devices offer a restored centre is held to the orders as well") 
     CHECK(office.world.differences().empty());
 }
 
+TEST_CASE("words in review lose what an order takes as soon as the record is here again") {
+    World world;
+    Device& roving = world.device("R17", Role::rep, {"territory/DE-50"});
+    Device& south = world.device("R23", Role::rep, {"territory/DE-51"});
+    world.settle();
+    const std::string backup = world.back_up_server();
+    {
+        const auto transaction = world.storage().begin_write();
+        server::Device row = *transaction->device(roving.writer);
+        row.scopes.emplace_back("territory/DE-51");
+        transaction->save(row);
+        transaction->commit();
+    }
+    const Id<Customer> customer = world.customer(south);
+    const Id<Visit> visit = south.capture(a_visit(customer));
+    world.settle();
+    REQUIRE(world.engine().erase("default", customer, false));
+    world.settle();
+    // Said by somebody who has been told to erase.
+    REQUIRE(roving.edit(customer).set(&Customer::remarks, kNoted).save());
+    REQUIRE(roving.edit(visit).set(&Visit::summary, kSpoken).save());
+
+    world.restore_server(backup);
+    world.cut(south);
+    world.settle();
+    CHECK(roving.store->overview().waiting == 1);  // and comes again
+    CHECK_FALSE(holds(world.server_file(), kSpoken));
+    world.pass(8 * kDayMs);
+    world.settle();
+    REQUIRE(roving.store->overview().review == 1);
+    REQUIRE(holds(world.server_file(), kSpoken));
+    world.heal_and_settle();
+    REQUIRE(world.storage().begin_read()->record("default", customer));
+    REQUIRE(world.engine().scrub());
+    for (const std::string& words : {kNoted, kSpoken})
+        CHECK_FALSE(holds(world.server_file(), words));
+}
+
 TEST_CASE("a centre that lost an order gets it back from a device before it serves anybody") {
     Office office;
     const std::string file = office.world.server_file(), backup = file + ".backup",

@@ -351,8 +351,14 @@ void Simulation::judge_lost() {
                 if (note.offered.empty()) continue;
                 const RecordState state = decode_record(note.offered);
                 for (const auto& [field, held] : state.fields)
-                    for (const LiveValue& l : held.live)
+                    for (const LiveValue& l : held.live) {
                         kept.insert(oracle_.which({state.id, field}, l));
+                        // Of two files the same dot is two values.
+                        for (const int number : oracle_.at_site({state.id, field}))
+                            if (const Capture& capture = oracle_.at(number);
+                                capture.key == l.key && capture.value == l.value)
+                                kept.insert(number);
+                    }
             }
     });
     if (!kept.empty()) strike("offer kept back for a person");
