@@ -336,11 +336,11 @@ std::set<RecordId> reached_in(const Bundle& bundle, const std::set<RecordId>& su
     return all;
 }
 
-/// Takes what hangs on `ids`, or names a subject, out of stored bundles and of what recoveries kept
-/// back.
 struct StripCount {
     std::size_t bundles = 0, notes = 0;
 };
+/// Takes what hangs on `ids`, or names a subject, out of stored bundles and of what recoveries kept
+/// back.
 StripCount strip_stored(Round& round, const std::string& tenant, Transaction::Which which,
                         const std::set<RecordId>& subjects, std::set<RecordId> ids,
                         const std::function<bool(const RecordId&)>& released) {
