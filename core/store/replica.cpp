@@ -496,7 +496,11 @@ std::optional<Settled> Replica::take(Incoming incoming) {
     }
     const auto recovery = kind == RequestKind::normal ? std::nullopt : open_recovery(db);
     // A tag of offers leaves no entry: it is where the recovery goes on from.
-    if (recovery && note_offered(db, *recovery, incoming.tag)) incoming.leaves_entry = false;
+    const bool of_offers = recovery && note_offered(db, *recovery, incoming.tag);
+    if (of_offers) incoming.leaves_entry = false;
+    // An answer from before its user logged out goes on from what has gone from this file.
+    if (meta(db, "anew") && !of_offers && !incoming.renewal_begins && !incoming.revoked)
+        return std::nullopt;
     const bool ends_recovery = recovery && incoming.leaves_entry;
     const Instant now = store_.core().now();
     if (ends_recovery) end_recovery(db, *recovery, now);

@@ -393,7 +393,7 @@ private:
         for (std::size_t i = 0; i < bundles_.size(); ++i)
             if (reply_.verdicts[i].verdict == Verdict::applied)
                 carried.emplace(bundles_[i].counter, &bundles_[i]);
-        Page page = pull(round_, device_, basis_, carried, as_sent_);
+        Page page = pull(round_, device_, basis_, carried, as_sent_, request_.anew);
         if (!page.confirmed.empty())
             reply_.confirmed = Confirmed{runs_of(page.confirmed), page.confirmed_sum};
         const auto append = [](auto& to, auto& from) {

@@ -103,7 +103,7 @@ public:
     Reader(Round& round, const Device& device, const Carried& carried, bool as_sent)
         : round_(round), device_(device), carried_(carried), as_sent_(as_sent) {}
 
-    Page read(std::string_view bytes) {
+    Page read(std::string_view bytes, bool anew) {
         const Cursor from = Cursor::decode(bytes);
         const std::int64_t today = round_.now_ms() / kDayMs;
         Cursor to = from;
@@ -111,8 +111,9 @@ public:
         if (!bytes.empty() && today - from.day > round_.horizon_days) {
             to.places.clear();
             to.under_way = false;
-            to.renews = page_.renewal_begins = true;
+            anew = true;
         }
+        if (anew) to.renews = page_.renewal_begins = true;
         const auto streams = streams_of(device_, round_.tx.streams(device_.tenant));
         place_in(streams, to);
         download(streams, to);
@@ -356,13 +357,13 @@ private:
 void check_cursor(std::string_view cursor) { Cursor::decode(cursor); }
 
 Page pull(Round& round, const Device& device, std::string_view cursor, const Carried& carried,
-          bool as_sent) {
+          bool as_sent, bool anew) {
     try {
-        Page page = Reader(round, device, carried, as_sent).read(cursor);
+        Page page = Reader(round, device, carried, as_sent).read(cursor, anew);
         const bool at_once =
             page.checkpoint && !page.download && !page.renewal && !Cursor::decode(cursor).under_way;
         if (page.confirmed.empty() || at_once) return page;
-        return Reader(round, device, carried, false).read(cursor);
+        return Reader(round, device, carried, false).read(cursor, anew);
     } catch (const Error& e) {
         if (e.code() != ErrorCode::protocol_violated) throw;
         throw Error(ErrorCode::internal, "an entry of the server holds bytes that are no cursor");

@@ -43,9 +43,10 @@ struct Page {
 /// device holds them, unless they were merged into another record than the bundle names. With
 /// `as_sent` a record stays out as a whole (Page::confirmed) if the device had it before and only
 /// the bundles of this request have changed it, as they came; only if one page is enough for all.
+/// `anew` says that the device asks from the start because it holds nothing any more: a renewal.
 /// Throws Error(internal) for bytes that are no cursor: they come from the server's own entries.
 Page pull(Round& round, const Device& device, std::string_view cursor, const Carried& carried,
-          bool as_sent);
+          bool as_sent, bool anew);
 
 /// The cursor with the start of each stream it does not know: such a stream is not downloaded but
 /// read from its first change. A device whose sync with a restored server is at its end may hold
