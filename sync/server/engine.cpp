@@ -169,7 +169,13 @@ private:
         const std::uint64_t receipt = basis == entries.end() ? 0 : basis->receipt;
         const bool met = entries.empty() || entries.back().receipt == receipt ||
                          RAPPORT_PLANTED("take_a_late_copy_as_new");
-        return met ? Place::next : Place::elsewhere;
+        return met && !offered_beyond(device_.receipt) ? Place::next : Place::elsewhere;
+    }
+
+    /// Did a file of this writer offer what it had sent under higher counters? Who does not know of
+    /// them is another file: what it sends under the same ones would be taken for what came.
+    bool offered_beyond(std::uint64_t receipt) {
+        return round_.tx.highest_sent_hash(device_.writer) > receipt;
     }
 
     /// To join offers again changes nothing, so they need no place of their own.
@@ -184,7 +190,9 @@ private:
         const bool met = entries.empty() ? request_.basis == protocol::Entry{}
                                          : answer_of(entries.back(), request_.basis) != nullptr;
         if (!met) return Place::elsewhere;
-        return written_by_two(round_, device_, request_) ? Place::two_files : Place::next;
+        const bool other_file = offered_beyond(std::max(device_.receipt, request_.receipt)) ||
+                                written_by_two(round_, device_, request_);
+        return other_file ? Place::two_files : Place::next;
     }
 
     /// Under a further tag, durable with the offers: whoever goes on from it finds out whether this

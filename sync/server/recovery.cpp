@@ -287,6 +287,10 @@ void take_offers(Round& round, const Device& device, const protocol::Request& re
         if (author.writer != kServerWriter && !round.tx.device(author.writer))
             round.tx.save_author(author.writer, author.name);
     const bool two_files = written_by_two(round, device, request);
+    if (!two_files)
+        for (const protocol::Sent& sent : request.sent)
+            if (sent.counter > device.receipt)
+                round.tx.keep_sent_hash(device.writer, sent.counter, sent.hash);
     {
         Joining joining(round, device);
         for (const std::string& bytes : request.witnessed) {
