@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What somebody has to recover from: the centre or a device file goes back to a copy, a file lives
 // on twice.
+#include <algorithm>
 #include <filesystem>
 
 #include "sim/simulation.hpp"
@@ -98,17 +99,19 @@ void Simulation::note_offers(const server::Device& device, const protocol::Reque
                              const std::set<std::uint64_t>& kept_back_before) {
     if (request.witnessed.empty()) return;
     std::set<RecordId> kept, offered;
-    // A repeat finds the note that was made the first time.
-    const auto is_offered = [&](const std::string& bytes) {
-        return std::find(request.witnessed.begin(), request.witnessed.end(), bytes) !=
-               request.witnessed.end();
+    // A repeat finds the note that was made the first time, without what an order takes.
+    const auto is_offered = [&](const server::RecoveryNote& note) {
+        return std::any_of(request.witnessed.begin(), request.witnessed.end(),
+                           [&](const std::string& bytes) {
+                               return bytes == note.offered ||
+                                      (!erased_.empty() && decode_record(bytes).id == note.record);
+                           });
     };
     look_at_centre([&](server::Transaction& tx) {
         kept.clear();
         for (const server::RecoveryNote& note : tx.recovery_notes(device.tenant))
-            if (!note.offered.empty() &&
-                (!kept_back_before.contains(note.id) ||
-                 (note.writer == device.writer && is_offered(note.offered))))
+            if (!note.offered.empty() && (!kept_back_before.contains(note.id) ||
+                                          (note.writer == device.writer && is_offered(note))))
                 kept.insert(note.record);
     });
     for (const std::string& bytes : request.witnessed) {
