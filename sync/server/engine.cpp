@@ -169,21 +169,8 @@ private:
         const std::uint64_t receipt = basis == entries.end() ? 0 : basis->receipt;
         const bool met = entries.empty() || entries.back().receipt == receipt ||
                          RAPPORT_PLANTED("take_a_late_copy_as_new");
-        return met && !differs_from_offered() ? Place::next : Place::elsewhere;
-    }
-
-    /// Does a bundle have the counter of another one that a file of this writer had sent to a
-    /// server which has lost it, and offered what came of it? It would be taken for that one.
-    bool differs_from_offered() {
-        if (round_.tx.highest_sent_hash(device_.writer) <= device_.receipt) return false;
-        return std::any_of(request_.bundles.begin(), request_.bundles.end(),
-                           [&](const std::string& bytes) {
-                               const std::uint64_t counter = decode_bundle(bytes).counter;
-                               const auto hash = counter > device_.receipt
-                                                     ? round_.tx.sent_hash(device_.writer, counter)
-                                                     : std::nullopt;
-                               return hash && *hash != hash64(bytes);
-                           });
+        return met && !differs_from_offered(round_, device_, request_) ? Place::next
+                                                                       : Place::elsewhere;
     }
 
     /// To join offers again changes nothing, so they need no place of their own.
@@ -198,7 +185,8 @@ private:
         const bool met = entries.empty() ? request_.basis == protocol::Entry{}
                                          : answer_of(entries.back(), request_.basis) != nullptr;
         if (!met) return Place::elsewhere;
-        return differs_from_offered() || written_by_two(round_, device_, request_)
+        return differs_from_offered(round_, device_, request_) ||
+                       written_by_two(round_, device_, request_)
                    ? Place::two_files
                    : Place::next;
     }

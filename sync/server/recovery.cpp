@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
 #include <set>
 
 #include "model/hash.hpp"
@@ -31,6 +32,30 @@ std::optional<std::pair<std::string, std::uint64_t>> numbered(const std::string&
     const auto [stop, fault] = std::from_chars(text.data() + dash + 1, end, number);
     if (fault != std::errc() || stop != end) return std::nullopt;
     return std::pair(text.substr(0, dash), number);
+}
+
+std::string offered_note(std::uint64_t writer) { return "offered/" + std::to_string(writer); }
+
+/// The highest counter of the writer that was offered and that this server had lost.
+std::uint64_t offered_up_to(Transaction& tx, std::uint64_t writer) {
+    const auto note = tx.note(offered_note(writer));
+    return note ? decode<std::uint64_t>(*note) : 0;
+}
+
+/// Has the record a live value under this dot that the change does not write?
+bool has_other_words(const StoredRecord& record, const Change& change, const Dot& dot) {
+    for (const Write& write : change.writes) {
+        const auto at = record.state.fields.find(write.field);
+        if (at == record.state.fields.end()) continue;
+        for (const LiveValue& l : at->second.live) {
+            const auto is_it = [&](const Added& add) {
+                return add.key == l.key && add.value == l.value;
+            };
+            if (l.dot == dot && std::none_of(write.adds.begin(), write.adds.end(), is_it))
+                return true;
+        }
+    }
+    return false;
 }
 
 class Joining {
@@ -79,6 +104,7 @@ public:
         for (const auto& [number, witnessed] : offered.fields) {
             const Field& field = *kind.field(number);
             if (!field.visible_to(device_.role)) continue;
+            for (const Dot& dot : witnessed.counters) note_offered(dot.writer, dot.counter);
             note_left_values(offered, field, before, witnessed);
             const auto hidden = [&](const LiveValue& l) {
                 const auto at = shown_before->fields.find(field.number);
@@ -130,7 +156,17 @@ public:
         }
     }
 
+    void note_offered(std::uint64_t writer, std::uint64_t counter) {
+        if (writer == kServerWriter) return;
+        std::uint64_t& highest = offered_[writer];
+        highest = std::max(highest, counter);
+    }
+
     void save() {
+        for (const auto& [writer, counter] : offered_)
+            if (const auto device = round_.tx.device(writer);
+                device && counter > std::max(device->receipt, offered_up_to(round_.tx, writer)))
+                round_.tx.save_note(offered_note(writer), encode(counter));
         for (const RecordId& id : fresh_) hang(round_, changes_, *changes_.find(id));
         for (const RecordId& id : fresh_)
             if (const StoredRecord& record = *changes_.find(id); unrooted(record))
@@ -270,6 +306,7 @@ private:
     const Device& device_;
     Changeset changes_;
     std::vector<RecordId> fresh_, joined_;
+    std::map<std::uint64_t, std::uint64_t> offered_;  ///< by writer the highest counter
 };
 
 }  // namespace
@@ -281,18 +318,36 @@ bool written_by_two(Round& round, const Device& device, const protocol::Request&
     });
 }
 
+bool differs_from_offered(Round& round, const Device& device, const protocol::Request& request) {
+    if (offered_up_to(round.tx, device.writer) <= device.receipt) return false;
+    for (const std::string& bytes : request.bundles) {
+        const Bundle bundle = decode_bundle(bytes);
+        if (bundle.counter <= device.receipt) continue;
+        if (const auto hash = round.tx.sent_hash(device.writer, bundle.counter)) {
+            if (*hash != hash64(bytes)) return true;
+            continue;
+        }
+        for (const Change& change : bundle.changes)
+            if (const auto record = round.tx.record(device.tenant, change.id);
+                record && has_other_words(*record, change, {device.writer, bundle.counter}))
+                return true;
+    }
+    return false;
+}
+
 void take_offers(Round& round, const Device& device, const protocol::Request& request,
                  protocol::Reply& reply) {
     for (const protocol::Author& author : request.authors)
         if (author.writer != kServerWriter && !round.tx.device(author.writer))
             round.tx.save_author(author.writer, author.name);
     const bool two_files = written_by_two(round, device, request);
-    if (!two_files)
-        for (const protocol::Sent& sent : request.sent)
-            if (sent.counter > device.receipt)
-                round.tx.keep_sent_hash(device.writer, sent.counter, sent.hash);
     {
         Joining joining(round, device);
+        for (const protocol::Sent& sent : request.sent) {
+            if (two_files || sent.counter <= device.receipt) continue;
+            round.tx.keep_sent_hash(device.writer, sent.counter, sent.hash);
+            joining.note_offered(device.writer, sent.counter);
+        }
         for (const std::string& bytes : request.witnessed) {
             RecordState offered = decode_record(bytes);
             const bool erased =

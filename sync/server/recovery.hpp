@@ -29,6 +29,10 @@ inline constexpr const char* kThirdFile = "third_file";  ///< a further copy was
 /// counters of these.
 bool written_by_two(Round& round, const Device& device, const protocol::Request& request);
 
+/// Does a bundle of the request say something else than what a device has offered, to this server
+/// that had lost it, under the same counter? Then it is another file's.
+bool differs_from_offered(Round& round, const Device& device, const protocol::Request& request);
+
 /// Joins what the request witnesses and tells in the reply how all it touched stands now: the
 /// record, or `not yours`.
 void take_offers(Round& round, const Device& device, const protocol::Request& request,

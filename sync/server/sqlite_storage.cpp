@@ -424,11 +424,6 @@ public:
             .bind_all(writer, counter, hash)
             .run();
     }
-    std::uint64_t highest_sent_hash(std::uint64_t writer) override {
-        auto q = db_.prepare("SELECT MAX(counter) FROM sent_hash WHERE writer = ?");
-        q.bind_all(writer);
-        return q.step() ? q.unsigned_integer(0) : 0;
-    }
     void save_verdict(std::uint64_t writer, std::uint64_t counter, const StoredVerdict& verdict,
                       std::string_view bytes, std::int64_t received_at_ms) override {
         auto q = db_.prepare(

@@ -212,8 +212,6 @@ public:
     /// To be called where what is kept of a bundle is not what came; the first hash counts.
     virtual void keep_sent_hash(std::uint64_t writer, std::uint64_t counter,
                                 std::uint64_t hash) = 0;
-    /// The highest counter of the writer that a hash was kept for; 0: none.
-    virtual std::uint64_t highest_sent_hash(std::uint64_t writer) = 0;
     /// In the order they came.
     virtual void open_bundles(const std::string& tenant,
                               const std::function<void(const StoredBundle&)>& each) = 0;

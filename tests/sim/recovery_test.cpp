@@ -955,6 +955,38 @@ TEST_CASE("what two files sent under one name to a server that has lost it is ke
     check_converged(world);
 }
 
+TEST_CASE("a file put back writes beside what a restored server was offered of it") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> dairy = world.customer(phone);
+    world.settle();
+    const std::string backup = world.back_up_server(), copy = phone.copy("phone.backup");
+    expect(phone.edit(dairy).set(&Customer::remarks, "verloren").save());
+    world.settle();
+    world.restore_server(backup);
+    // The phone is lost; the file it is put back from would write under the same counter.
+    Device& second = world.clone(phone, copy);
+    world.cut(phone);
+    expect(second.edit(dairy).set(&Customer::remarks, "danach").save());
+    SUBCASE("offered by another device") {}
+    SUBCASE("offered by itself, before it was lost") {
+        world.cut(tablet);
+        phone.online = true;
+        CHECK_FALSE(exchange(world, phone));  // mismatch
+        CHECK_FALSE(exchange(world, phone));  // the offer
+        phone.online = false;
+        tablet.online = true;
+    }
+    for (int round = 0; round < 2; ++round) world.settle();
+    for (Device* device : {&tablet, &second}) {
+        auto texts = device->read(dairy).remarks.siblings;
+        std::sort(texts.begin(), texts.end());
+        CHECK(texts == std::vector<std::string>{"danach", "verloren"});
+        CHECK(device->store->overview().queued == 0);
+    }
+    CHECK(second.writer != phone.writer);
+}
+
 TEST_CASE("a server restored twice gets back what came between") {
     World world;
     auto [phone, tablet] = world.pair("territory/DE-50");
