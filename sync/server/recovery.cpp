@@ -203,17 +203,16 @@ public:
             StoredRecord* parent = changes.find(above);
             if (!parent) return;
             const Kind& parent_kind = *kind_numbered(parent->state.kind);
-            if (parent_kind.home == Home::territory) {
-                StoredRecord& home = changes.standing(*parent);
-                record.root = home.state.id;
-                // It went with its customer, or has to follow it.
-                if (record.state.scope != home.state.scope &&
-                    record.state.scope.rfind(kTerritoryScopes, 0) == 0)
-                    let_follow(round, changes.tenant(), home.state.id);
-                return;
-            }
-            if (!parent->root.is_nil()) {
+            if (parent_kind.home == Home::territory)
+                record.root = changes.standing(*parent).state.id;
+            else
                 record.root = parent->root;
+            if (!record.root.is_nil()) {
+                // It went with its customer, or has to follow it.
+                const StoredRecord* home = changes.find(record.root);
+                if (home && record.state.scope != home->state.scope &&
+                    record.state.scope.rfind(kTerritoryScopes, 0) == 0)
+                    let_follow(round, changes.tenant(), record.root);
                 return;
             }
             above = shown_reference(*parent, parent_kind.root);
