@@ -78,11 +78,7 @@ std::set<std::int64_t> erase_row(sqlite::Database& db, Loaded& loaded) {
             return field && erasable(*field);
         });
     }
-    for (const PendingChange& change : loaded.pending) save_pending(db, change, loaded.row);
-    std::erase_if(loaded.pending, [](const PendingChange& change) {
-        return change.writes.empty() && !change.creates;
-    });
-    save_with_pending(db, loaded.row, loaded.pending);
+    save_all(db, loaded);
     db.prepare("DELETE FROM draft_text WHERE record=?").bind(1, loaded.row.id).run();
     return bundles;
 }

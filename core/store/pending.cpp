@@ -312,6 +312,14 @@ std::optional<Loaded> load(sqlite::Database& db, const Kind& kind, const RecordI
     return Loaded{std::move(*row), std::move(pending)};
 }
 
+void save_all(sqlite::Database& db, Loaded& loaded) {
+    for (const PendingChange& change : loaded.pending) save_pending(db, change, loaded.row);
+    std::erase_if(loaded.pending, [](const PendingChange& change) {
+        return change.writes.empty() && !change.creates;
+    });
+    save_with_pending(db, loaded.row, loaded.pending);
+}
+
 Stamp newest_stamp(const Loaded& loaded, std::uint16_t field,
                    const std::function<bool(const PendingChange&)>& counts) {
     Stamp newest = 0;

@@ -100,6 +100,8 @@ struct Loaded {
 };
 std::optional<Loaded> load(sqlite::Database& db, const RecordId& id);
 std::optional<Loaded> load(sqlite::Database& db, const Kind& kind, const RecordId& id);
+/// Saves the row and every change of it; changes without effect are removed, from `loaded` too.
+void save_all(sqlite::Database& db, Loaded& loaded);
 /// The newest stamp in what is confirmed of a field and in the pending changes that count; 0 if
 /// there is none.
 Stamp newest_stamp(const Loaded& loaded, std::uint16_t field,

@@ -279,11 +279,7 @@ void drop_what_says_nothing(sqlite::Database& db) {
         const Kind* kind = kind_numbered(static_cast<std::uint16_t>(number));
         auto loaded = kind ? load(db, *kind, id) : std::nullopt;
         if (!loaded) continue;
-        for (const PendingChange& change : loaded->pending) save_pending(db, change, loaded->row);
-        std::erase_if(loaded->pending, [](const PendingChange& change) {
-            return change.writes.empty() && !change.creates;
-        });
-        save_with_pending(db, loaded->row, loaded->pending);
+        save_all(db, *loaded);
     }
     drop_emptied(db);
 }

@@ -329,7 +329,8 @@ private:
         if (comes_again || stripped.anything)
             round_.tx.keep_sent_hash(device_.writer, bundle.counter, hash64(sent));
         round_.tx.save_verdict(device_.writer, bundle.counter, verdict,
-                               comes_again ? std::string() : bytes, round_.now_ms());
+                               comes_again ? std::string_view() : std::string_view(bytes),
+                               round_.now_ms());
         if (verdict.verdict != Verdict::refused ||
             !RAPPORT_PLANTED("forget_the_receipt_of_a_refusal"))
             device_.receipt = bundle.counter;

@@ -336,6 +336,11 @@ std::set<RecordId> reached_in(const Bundle& bundle, const std::set<RecordId>& su
     return all;
 }
 
+void scrub_late(Round& round) {
+    round.tx.save_note(kScrubNote, "1");
+    round.erased_late = true;
+}
+
 struct StripCount {
     std::size_t bundles = 0, notes = 0;
 };
@@ -381,15 +386,6 @@ StripCount strip_stored(Round& round, const std::string& tenant, Transaction::Wh
 std::vector<RecordId> reached_by(Round& round, Changeset& changes, const ErasureOrder& order) {
     return Reach(round, changes, order).found();
 }
-
-namespace {
-
-void scrub_late(Round& round) {
-    round.tx.save_note(kScrubNote, "1");
-    round.erased_late = true;
-}
-
-}  // namespace
 
 Erased carry_out(Round& round, const Erasures& erasures, const Erasures::Line& line, bool fresh) {
     const ErasureOrder& order = line.order;

@@ -39,6 +39,22 @@ bool exchange(World& world, Device& device) {
     return device.take(answer.archive).done;
 }
 
+// Server and phone were copied, and the phone has written since.
+struct BothCopied {
+    World world;
+    Device& phone = world.device("R17", Role::rep, {"territory/DE-50"});
+    Device& tablet = world.device("R17", Role::rep, {"territory/DE-50"});
+    Id<Customer> dairy = world.customer(phone);
+    std::string backup, copy;
+
+    BothCopied() {
+        world.settle();
+        backup = world.back_up_server();
+        copy = phone.copy("phone.backup");
+        expect(phone.edit(dairy).set(&Customer::remarks, "verloren").save());
+    }
+};
+
 }  // namespace
 
 TEST_CASE("what was acknowledged after the backup comes back from the devices that saw it") {
@@ -924,12 +940,8 @@ TEST_CASE("a fork that a restored server has forgotten is granted again") {
 }
 
 TEST_CASE("what two files sent under one name to a server that has lost it is kept for a person") {
-    World world;
-    auto [phone, tablet] = world.pair("territory/DE-50");
-    const Id<Customer> dairy = world.customer(phone);
-    world.settle();
-    const std::string backup = world.back_up_server(), copy = phone.copy("phone.backup");
-    expect(phone.edit(dairy).set(&Customer::remarks, "verloren").save());
+    BothCopied both;
+    auto& [world, phone, tablet, dairy, backup, copy] = both;
     world.cut(tablet);
     world.settle();
     world.restore_server(backup);
@@ -956,12 +968,8 @@ TEST_CASE("what two files sent under one name to a server that has lost it is ke
 }
 
 TEST_CASE("a file put back writes beside what a restored server was offered of it") {
-    World world;
-    auto [phone, tablet] = world.pair("territory/DE-50");
-    const Id<Customer> dairy = world.customer(phone);
-    world.settle();
-    const std::string backup = world.back_up_server(), copy = phone.copy("phone.backup");
-    expect(phone.edit(dairy).set(&Customer::remarks, "verloren").save());
+    BothCopied both;
+    auto& [world, phone, tablet, dairy, backup, copy] = both;
     world.settle();
     world.restore_server(backup);
     // The phone is lost; the file it is put back from would write under the same counter.
