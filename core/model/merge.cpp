@@ -62,6 +62,10 @@ bool is_known(const FieldState& state, const Added& add) {
            is_live(state, c);
 }
 
+LiveValue entering(const Added& add, Dot dot) {
+    return {dot, add.stamp, add.key, add.value, add.capture, false};
+}
+
 // What a restored server was offered has lost the id by which its author's later writes call it.
 void name_offered(FieldState& state, const Write& write, Dot dot) {
     for (LiveValue& l : state.live)
@@ -128,6 +132,9 @@ bool merge(FieldState& state, const Write& write, Dot dot, bool keyed,
     // had seen leaves.
     const bool covered = state.merged_up_to(dot.writer) >= dot.counter;
     if (covered) name_offered(state, write, dot);
+    if (covered && left)
+        for (const Added& add : write.adds)
+            if (!is_known(state, add)) left->push_back(entering(add, dot));
     if (covered && keyed) return false;
     const bool all_known =
         !write.adds.empty() && std::all_of(write.adds.begin(), write.adds.end(),
@@ -173,9 +180,9 @@ bool merge(FieldState& state, const Write& write, Dot dot, bool keyed,
             remember(state, known_as(add));
             continue;
         }
-        LiveValue entering{dot, add.stamp, add.key, add.value, add.capture, false};
-        state.live.insert(std::upper_bound(state.live.begin(), state.live.end(), entering, before),
-                          std::move(entering));
+        LiveValue value = entering(add, dot);
+        state.live.insert(std::upper_bound(state.live.begin(), state.live.end(), value, before),
+                          std::move(value));
         changed = true;
     }
     return changed;

@@ -109,7 +109,8 @@ std::uint64_t content_hash(std::string_view key, const Value& value);
 
 /// Merges one write into a field under its dot. A write whose dot is not above the counter, or
 /// whose captures are all known with the same hash, is here and changes at most counters. Live
-/// values that leave are appended to `left`. Returns whether anything entered or left.
+/// values that leave are appended to `left`, and so are values of the write that had been replaced
+/// before they came. Returns whether anything entered or left.
 bool merge(FieldState& state, const Write& write, Dot dot, bool keyed,
            std::vector<LiveValue>* left = nullptr);
 

@@ -11,6 +11,7 @@
 #include "model/refusals.hpp"
 #include "model/validation.hpp"
 #include "server/erasure.hpp"
+#include "server/recovery.hpp"
 #include "server/scopes.hpp"
 #include "server/states.hpp"
 
@@ -109,6 +110,9 @@ StoredVerdict Admission::judge() {
         if (erased_.contains(change.id) && changes_.is_new(*changes_.find(change.id)))
             late.insert(change.id);
     changes_.save();
+    if (!changes_.replaced_unseen().empty() &&
+        bundle_.counter <= offered_up_to(round_.tx, device_.writer))
+        keep_replaced(round_, device_.writer, changes_);
     changes_.give_up();
     strip_kept(round_, device_.tenant, late);
     return {Verdict::applied, {}};

@@ -200,7 +200,12 @@ void Changeset::merge(StoredRecord& record, const Field& field, const Write& wri
     rapport::merge(state, write, dot, field.is_keyed(), &left);
     // What it replaces may have been held back, as further ahead than this one is let through now.
     Stamp seen = 0;
-    for (const LiveValue& l : left) seen = std::max(seen, l.stamp);
+    for (const LiveValue& l : left) {
+        if (l.dot == dot)
+            replaced_unseen_.push_back({record.state.id, &field, l});
+        else
+            seen = std::max(seen, l.stamp);
+    }
     for (LiveValue& l : state.live)
         if (l.dot == dot && l.stamp <= seen && !RAPPORT_PLANTED("let_a_stamp_fall_behind")) {
             l.stamp = seen + 1;
@@ -258,9 +263,16 @@ bool Changeset::join(StoredRecord& record, const Field& field, const FieldState&
     if (present == before) return false;
     not_as_sent(record);
     std::vector<LiveValue> left;
-    for (const LiveValue& l : before.live)
-        if (std::find(present.live.begin(), present.live.end(), l) == present.live.end())
-            left.push_back(l);
+    for (const LiveValue& l : before.live) {
+        if (std::find(present.live.begin(), present.live.end(), l) != present.live.end()) continue;
+        left.push_back(l);
+        // Who writes over a value that they have seen does so under a newer stamp.
+        const LiveValue* newest = nullptr;
+        for (const LiveValue& w : witnessed.live)
+            if (w.key == l.key && (!newest || w.stamp > newest->stamp)) newest = &w;
+        if (newest && newest->stamp < l.stamp && l.dot.writer != kServerWriter)
+            replaced_unseen_.push_back({record.state.id, &field, l});
+    }
     note_written(record, field, std::move(left));
     return true;
 }

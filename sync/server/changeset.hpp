@@ -53,7 +53,8 @@ public:
     /// `from` is told.
     void depart(StoredRecord& record, const std::string& from);
 
-    /// Merges a write of a device; what leaves becomes history.
+    /// Merges a write of a device; what leaves becomes history, and what had been replaced before
+    /// it came.
     void merge(StoredRecord& record, const Field& field, const Write& write, Dot dot);
     /// Makes a field show this content by a write of the server that replaces all live values. A
     /// field that shows it already is not written. Returns whether it was written.
@@ -67,6 +68,15 @@ public:
     /// whether anything changed.
     bool join(StoredRecord& record, const Field& field, const FieldState& witnessed,
               const std::function<bool(const LiveValue&)>& hidden);
+
+    struct Unseen {
+        RecordId record;
+        const Field* field;
+        LiveValue value;
+    };
+    /// Values that came and left, or never entered, although who replaced their dots may not have
+    /// seen them: what a file put back writes stands under counters that were used before.
+    const std::vector<Unseen>& replaced_unseen() const { return replaced_unseen_; }
 
     /// The workflow of a kind: its newest StateTable, else what this build brings; null for kinds
     /// without states.
@@ -104,6 +114,7 @@ private:
     std::map<RecordId, std::shared_ptr<const StoredRecord>> seen_;  ///< that are not held
     std::vector<RecordId> order_;                                   ///< of the touched ones
     std::vector<HistoryLine> history_;
+    std::vector<Unseen> replaced_unseen_;
     std::vector<StoredDeparture> departures_;
     /// That were looked up since a state table was changed here.
     std::map<std::pair<std::string, std::uint16_t>, Lifecycle> lifecycles_;

@@ -36,12 +36,6 @@ std::optional<std::pair<std::string, std::uint64_t>> numbered(const std::string&
 
 std::string offered_note(std::uint64_t writer) { return "offered/" + std::to_string(writer); }
 
-/// The highest counter of the writer that was offered and that this server had lost.
-std::uint64_t offered_up_to(Transaction& tx, std::uint64_t writer) {
-    const auto note = tx.note(offered_note(writer));
-    return note ? decode<std::uint64_t>(*note) : 0;
-}
-
 /// Has the record a live value under this dot that the change does not write?
 bool has_other_words(const StoredRecord& record, const Change& change, const Dot& dot) {
     for (const Write& write : change.writes) {
@@ -178,6 +172,7 @@ public:
             await_delivery(round_, device_.tenant, record);
         }
         changes_.save();
+        keep_replaced(round_, device_.writer, changes_);
         carry_out_late(round_, device_.tenant, joined_);
     }
 
@@ -203,10 +198,8 @@ public:
             StoredRecord* parent = changes.find(above);
             if (!parent) return;
             const Kind& parent_kind = *kind_numbered(parent->state.kind);
-            if (parent_kind.home == Home::territory)
-                record.root = changes.standing(*parent).state.id;
-            else
-                record.root = parent->root;
+            record.root = parent_kind.home == Home::territory ? changes.standing(*parent).state.id
+                                                              : parent->root;
             if (!record.root.is_nil()) {
                 // It went with its customer, or has to follow it.
                 const StoredRecord* home = changes.find(record.root);
@@ -310,6 +303,28 @@ private:
 
 }  // namespace
 
+std::uint64_t offered_up_to(Transaction& tx, std::uint64_t writer) {
+    const auto note = tx.note(offered_note(writer));
+    return note ? decode<std::uint64_t>(*note) : 0;
+}
+
+void keep_replaced(Round& round, std::uint64_t bringer, Changeset& changes) {
+    for (const auto& [id, field, value] : changes.replaced_unseen()) {
+        const RecordState& state = changes.find(id)->state;
+        const auto& live = state.fields.at(field->number).live;
+        if (std::any_of(live.begin(), live.end(), [&](const LiveValue& l) {
+                return l.key == value.key && l.value == value.value;
+            }))
+            continue;
+        RecordState kept{state.kind, id, state.scope, state.move, {}};
+        kept.fields[field->number].live.push_back(value);
+        const std::uint64_t writer = value.dot.writer;
+        round.tx.save(RecoveryNote{0, changes.tenant(), round.now_ms(),
+                                   round.tx.device(writer) ? writer : bringer, state.kind, id,
+                                   field->name, recovery_code::kReplaced, encode_record(kept)});
+    }
+}
+
 bool written_by_two(Round& round, const Device& device, const protocol::Request& request) {
     return std::any_of(request.sent.begin(), request.sent.end(), [&](const protocol::Sent& sent) {
         const auto hash = round.tx.sent_hash(device.writer, sent.counter);
@@ -318,7 +333,8 @@ bool written_by_two(Round& round, const Device& device, const protocol::Request&
 }
 
 bool differs_from_offered(Round& round, const Device& device, const protocol::Request& request) {
-    if (offered_up_to(round.tx, device.writer) <= device.receipt) return false;
+    if (request.bundles.empty() || offered_up_to(round.tx, device.writer) <= device.receipt)
+        return false;
     for (const std::string& bytes : request.bundles) {
         const Bundle bundle = decode_bundle(bytes);
         if (bundle.counter <= device.receipt) continue;
@@ -406,7 +422,7 @@ bool take_kept_back(Round& round, const RecoveryNote& note) {
     device->scopes.push_back(offered.scope);
     Joining joining(round, *device);
     if (joining.obstacle(offered)) return false;
-    if (note.code == recovery_code::kTwoFiles)
+    if (note.code == recovery_code::kTwoFiles || note.code == recovery_code::kReplaced)
         joining.join_beside(offered);
     else
         joining.join(offered);

@@ -135,7 +135,7 @@ struct RecoveryNote {
     std::uint64_t id = 0;  ///< given when it is stored
     std::string tenant;
     std::int64_t at_ms = 0;
-    std::uint64_t writer = 0;  ///< of the device that offered it
+    std::uint64_t writer = 0;  ///< of the device that offered it, or whose value it is
     std::uint16_t kind = 0;
     RecordId record;
     std::string field;

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "model/hash.hpp"
+#include "server/recovery.hpp"
 #include "sim/simulation.hpp"
 #include "sim/violation.hpp"
 #include "sqlite/database.hpp"
@@ -349,6 +350,9 @@ void Simulation::judge_lost() {
         for (const std::string& tenant : tx.tenants())
             for (const server::RecoveryNote& note : tx.recovery_notes(tenant)) {
                 if (note.offered.empty()) continue;
+                strike(note.code == server::recovery_code::kReplaced
+                           ? "value replaced unseen kept for a person"
+                           : "offer kept back for a person");
                 const RecordState state = decode_record(note.offered);
                 for (const auto& [field, held] : state.fields)
                     for (const LiveValue& l : held.live) {
@@ -361,7 +365,6 @@ void Simulation::judge_lost() {
                     }
             }
     });
-    if (!kept.empty()) strike("offer kept back for a person");
     kept.erase(-1);
     std::set<int> excused, offered = offered_;
     for (std::size_t n = 0; n < oracle_.size(); ++n) {

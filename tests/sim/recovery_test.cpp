@@ -9,6 +9,7 @@
 #include <random>
 #include <set>
 
+#include "model/json.hpp"
 #include "protocol/messages.hpp"
 #include "server/recovery.hpp"
 #include "sim/world.hpp"
@@ -993,6 +994,46 @@ TEST_CASE("a file put back writes beside what a restored server was offered of i
         CHECK(device->store->overview().queued == 0);
     }
     CHECK(second.writer != phone.writer);
+}
+
+TEST_CASE("what a file put back writes where another had written over what was lost is kept back") {
+    BothCopied both;
+    auto& [world, phone, tablet, dairy, backup, copy] = both;
+    world.settle();
+    expect(tablet.edit(dairy).set(&Customer::remarks, "darüber").save());
+    world.settle();
+    world.restore_server(backup);
+    Device& second = world.clone(phone, copy);
+    world.cut(phone);
+    world.pass(10 * 60'000);
+    expect(second.edit(dairy).set(&Customer::remarks, "danach").save());
+    Device& last = [&]() -> Device& {
+        bool offered_first = false;
+        SUBCASE("the offer comes first") { offered_first = true; }
+        SUBCASE("the offer comes last") {}
+        return offered_first ? second : tablet;
+    }();
+    world.cut(last);
+    world.settle();
+    last.online = true;
+    for (int round = 0; round < 2; ++round) world.settle();
+    CHECK(tablet.read(dairy).remarks.siblings == std::vector<std::string>{"darüber"});
+    std::vector<server::RecoveryNote> kept;
+    for (const auto& note : world.storage().begin_read()->recovery_notes("default"))
+        if (!note.offered.empty()) kept.push_back(note);
+    REQUIRE(kept.size() == 1);
+    CHECK(kept[0].code == server::recovery_code::kReplaced);
+    CHECK(kept[0].writer == phone.writer);
+    CHECK(kept[0].field == "remarks");
+    CHECK(to_json(show(decode_record(kept[0].offered)), {}).find("danach") != std::string::npos);
+    REQUIRE(world.engine().accept_offered("default", kept[0].id));
+    world.settle();
+    for (Device* device : {&tablet, &second}) {
+        auto texts = device->read(dairy).remarks.siblings;
+        std::sort(texts.begin(), texts.end());
+        CHECK(texts == std::vector<std::string>{"danach", "darüber"});
+        CHECK(device->store->overview().queued == 0);
+    }
 }
 
 TEST_CASE("a server restored twice gets back what came between") {

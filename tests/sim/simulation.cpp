@@ -168,6 +168,7 @@ const std::vector<std::string>& fault_classes() {
         "app reinstalled",
         "app reinstalled with unsent work",
         "offer kept back for a person",
+        "value replaced unseen kept for a person",
         "user switched",
         "user switched with unsent work",
         "device revoked",
