@@ -676,8 +676,10 @@ void drop_aside(sqlite::Database& db, Match match) {
     while (select.step())
         if (match(decode_record(select.blob(1)))) ids.push_back(select.id(0));
     select.reset();
-    for (const RecordId& id : ids)
+    for (const RecordId& id : ids) {
         db.prepare("DELETE FROM unknown_record WHERE record = ?").bind(1, id).run();
+        note_touched(db, id);
+    }
 }
 
 bool hide_out_of_reach(Store::Core::Writing& writing, std::size_t limit) {
@@ -714,6 +716,12 @@ bool hide_out_of_reach(Store::Core::Writing& writing, std::size_t limit) {
     });
     db.execute("DELETE FROM meta WHERE key = 'scopes_changed'");
     return false;
+}
+
+void finish_hiding(Store::Core::Writing& writing) {
+    constexpr std::size_t kAtOnce = 500;
+    while (meta_integer(writing.db, "scopes_changed") && hide_out_of_reach(writing, kAtOnce)) {
+    }
 }
 
 bool drop_departed(Store::Core::Writing& writing, std::int64_t before, std::size_t limit) {

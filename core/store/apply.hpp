@@ -35,6 +35,8 @@ bool drop_not_renewed(Store::Core::Writing& writing, std::size_t limit);
 /// Hides what this device's scopes do not reach any more, `limit` at most, like what departed; what
 /// has no unsent work goes with the next drop_departed. Returns whether there may be more.
 bool hide_out_of_reach(Store::Core::Writing& writing, std::size_t limit);
+/// The same to the end, where it cannot wait for tidy().
+void finish_hiding(Store::Core::Writing& writing);
 
 /// The newest stamp of a record: what is captured from now on comes after it.
 Stamp newest_stamp(const RecordState& state);

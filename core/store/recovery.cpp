@@ -194,6 +194,8 @@ void begin_recovery(Store::Core& core, Store::Core::Writing& writing, const Iden
                     const std::vector<EntryRef>& server_entries) {
     sqlite::Database& db = writing.db;
     drop_what_is_under_way(db);
+    // What is out of reach now a server may have to send again that was restored to before that.
+    finish_hiding(writing);
 
     const std::vector<OwnEntry> own = own_entries(db);
     const auto known = [&](const OwnEntry& e) {

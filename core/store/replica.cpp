@@ -519,8 +519,7 @@ std::optional<Settled> Replica::take(Incoming incoming) {
         Identity identity = *stored_identity(db);
         if (identity.scopes != incoming.scopes) {
             // What a scope given back holds comes anew, and not what has left it meanwhile.
-            while (meta_integer(db, "scopes_changed") && hide_out_of_reach(writing, kTidiedRows)) {
-            }
+            finish_hiding(writing);
             set_meta(db, "scopes_changed", std::int64_t{1});
         }
         identity.scopes = incoming.scopes;

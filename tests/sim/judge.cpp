@@ -394,6 +394,40 @@ void Simulation::judge_lost() {
     }
 }
 
+/// After two faults nothing tells what was seen; yet no value that came is gone without a trace.
+void Simulation::judge_readable(server::Transaction& tx, const std::string& tenant,
+                                const RecordState& state) {
+    const auto history = tx.history(tenant, state.id);
+    std::vector<RecordState> kept;
+    for (const server::RecoveryNote& note : tx.recovery_notes(tenant))
+        if (note.record == state.id && !note.offered.empty())
+            kept.push_back(decode_record(note.offered));
+    for (const std::uint16_t field : oracle_.followed(state.id)) {
+        const Site site{state.id, field};
+        if (is_erased(site)) continue;
+        for (const int which : oracle_.live(site)) {
+            const Capture& c = oracle_.at(which);
+            const auto is_it = [&](const LiveValue& l) {
+                return l.key == c.key && l.value == c.value;
+            };
+            const auto stands_in = [&](const RecordState& s) {
+                const auto at = s.fields.find(field);
+                return at != s.fields.end() &&
+                       std::any_of(at->second.live.begin(), at->second.live.end(), is_it);
+            };
+            const bool left =
+                std::any_of(history.begin(), history.end(), [&](const server::HistoryLine& line) {
+                    return line.field == field && is_it(line.value);
+                });
+            expect(!oracle_.under_any_dot(which) || left || stands_in(state) ||
+                       std::any_of(kept.begin(), kept.end(), stands_in),
+                   "nothing is lost without a trace",
+                   "~w" + std::to_string(which) + "~ is neither live nor in the history of " +
+                       name_of_record(state) + " nor kept for a person");
+        }
+    }
+}
+
 /// What is left on a device waits for a person, or for something that does.
 void Simulation::judge_parked(Unit& u) {
     const Store::Core::Reading reading(u.store->core());
@@ -525,7 +559,10 @@ void Simulation::judge_centre() {
                                std::to_string(*version) + " after " +
                                std::to_string(events.size()) + " changes");
                 }
-                if (doubled()) continue;
+                if (doubled()) {
+                    judge_readable(tx, tenant_name(tenant), stored->state);
+                    continue;
+                }
                 std::map<Site, std::set<int>> left;
                 std::map<int, Stamp> stamps;
                 const auto capture_of = [&](const Site& site, const LiveValue& l) {

@@ -258,6 +258,8 @@ private:
     void judge_centre();
     void judge_whole(Unit& unit);
     void judge_lost();
+    void judge_readable(server::Transaction& tx, const std::string& tenant,
+                        const RecordState& state);
     /// Calls for every text in these bytes that somebody captured, by its number.
     void each_text(std::string_view bytes, const std::function<void(int)>& work) const;
     void judge_erased(const std::string& path, const std::string& whose, bool is_device);
