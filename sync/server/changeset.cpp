@@ -198,6 +198,9 @@ void Changeset::merge(StoredRecord& record, const Field& field, const Write& wri
     if (knows_by_capture(state, write, dot.writer)) not_as_sent(record);
     std::vector<LiveValue> left;
     rapport::merge(state, write, dot, field.is_keyed(), &left);
+    // What was offered first and replaced since has left before.
+    std::erase_if(left,
+                  [&](const LiveValue& l) { return l.dot == dot && has_left(record, field, l); });
     // What it replaces may have been held back, as further ahead than this one is let through now.
     Stamp seen = 0;
     for (const LiveValue& l : left) {
@@ -212,6 +215,14 @@ void Changeset::merge(StoredRecord& record, const Field& field, const Write& wri
             not_as_sent(record);
         }
     note_written(record, field, std::move(left));
+}
+
+bool Changeset::has_left(const StoredRecord& record, const Field& field, const LiveValue& value) {
+    const auto lines = round_.tx.history(tenant_, record.state.id);
+    return std::any_of(lines.begin(), lines.end(), [&](const HistoryLine& line) {
+        return line.field == field.number && line.value.dot == value.dot &&
+               line.value.key == value.key && line.value.value == value.value;
+    });
 }
 
 /// What a restored server was offered has lost its capture id; sent again under another name of its
