@@ -540,13 +540,6 @@ std::optional<Settled> Replica::take(Incoming incoming) {
         db.execute("DELETE FROM renewed");
         set_meta(db, "renewal", kMarking);
     }
-    Settled settled;
-    // What was offered was answered before this request's bundles were judged, and their verdicts
-    // count at once.
-    if (ends_recovery && incoming.download)
-        if (const auto newest = apply_staged(writing, {}, settled))
-            store_.core().clock().observe(*newest);
-    stage(db, incoming);
     if (incoming.leaves_entry && !RAPPORT_PLANTED("keep_no_entry")) {
         db.execute("DELETE FROM meta WHERE key='anew'");
         db.prepare("INSERT INTO entry(id, tag, cursor, receipt) VALUES(?,?,?,?)")
@@ -568,6 +561,14 @@ std::optional<Settled> Replica::take(Incoming incoming) {
         db.prepare("DELETE FROM entry_more WHERE entry <= ?").bind(1, entry - kEntriesKept).run();
         db.prepare("DELETE FROM entry WHERE seq <= ?").bind(1, entry - kEntriesKept).run();
     }
+    Settled settled;
+    // What was offered was answered before this request's bundles were judged, and their verdicts
+    // count at once. What is not this device's now is hidden under the new entry: a server restored
+    // to before that asks for it.
+    if (ends_recovery && incoming.download)
+        if (const auto newest = apply_staged(writing, {}, settled))
+            store_.core().clock().observe(*newest);
+    stage(db, incoming);
     db.execute("DELETE FROM request; DELETE FROM request_bundle");
     // As the request left the rows, and so before what has changed since.
     for (const IncomingStretch& stretch : incoming.differing)

@@ -27,6 +27,12 @@ void Simulation::restore(const Event&) {
         not_back_.insert(number);
         could_offer_[number] = held_by(*u, true);
     }
+    // What nobody but the centre has goes with it.
+    for (const int number : kept_for_a_person())
+        if (!oracle_.at(number).arrived &&
+            std::none_of(could_offer_.begin(), could_offer_.end(),
+                         [&](const auto& held) { return held.second.contains(number); }))
+            oracle_.at(number).excused = true;
     close_servers();
     server_disk_->heal();
     const std::string file = folder_.file("server.db");

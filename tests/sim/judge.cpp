@@ -342,9 +342,8 @@ void Simulation::judge_whole(Unit& u) {
     }
 }
 
-/// Nothing anybody captured is lost: it came to the centre, or stands on a device, or was kept back
-/// for a person, or somebody who saw it wrote over it.
-void Simulation::judge_lost() {
+/// What the centre keeps back of what it was offered.
+std::set<int> Simulation::kept_for_a_person() {
     std::set<int> kept;
     look_at_centre([&](server::Transaction& tx) {
         for (const std::string& tenant : tx.tenants())
@@ -366,6 +365,13 @@ void Simulation::judge_lost() {
             }
     });
     kept.erase(-1);
+    return kept;
+}
+
+/// Nothing anybody captured is lost: it came to the centre, or stands on a device, or was kept back
+/// for a person, or somebody who saw it wrote over it.
+void Simulation::judge_lost() {
+    std::set<int> kept = kept_for_a_person();
     std::set<int> excused, offered = offered_;
     for (std::size_t n = 0; n < oracle_.size(); ++n) {
         const int number = static_cast<int>(n);

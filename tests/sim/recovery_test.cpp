@@ -968,6 +968,35 @@ TEST_CASE("what two files sent under one name to a server that has lost it is ke
     check_converged(world);
 }
 
+TEST_CASE("what was kept back for a person is offered to a server that has lost that, too") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> dairy = world.customer(tablet);
+    world.cut(phone);
+    world.settle();
+    world.cut(tablet);
+    const std::string backup = world.back_up_server(), copy = phone.copy("phone.backup");
+    phone.online = true;
+    world.settle();
+    const Id<Complaint> leak = phone.capture(a_complaint(dairy, "undicht"));
+    world.settle();
+    world.restore_server(backup);
+    world.cut(phone);
+    Device& second = world.clone(phone, copy);
+    second.capture(a_complaint(dairy, "vom zweiten"));
+    world.settle();
+    world.cut(second);
+    phone.online = true;
+    world.settle();
+    REQUIRE_FALSE(phone.store->find(leak));
+    world.restore_server(backup);
+    world.settle();
+    CHECK(phone.read(leak).verbatim == "undicht");
+    tablet.online = true;
+    world.settle();
+    CHECK(tablet.read(leak).verbatim == "undicht");
+}
+
 TEST_CASE("a file put back writes beside what a restored server was offered of it") {
     BothCopied both;
     auto& [world, phone, tablet, dairy, backup, copy] = both;

@@ -257,6 +257,7 @@ private:
     void judge_result(Unit& unit, const SyncResult& result);
     void judge_centre();
     void judge_whole(Unit& unit);
+    std::set<int> kept_for_a_person();
     void judge_lost();
     void judge_readable(server::Transaction& tx, const std::string& tenant,
                         const RecordState& state);
