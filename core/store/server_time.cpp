@@ -40,7 +40,7 @@ public:
             return stamp;
         };
         for (const RecordId& id : records) each(id, note);
-        restamp_parked(writing_.db, [&](Stamp stamp) { return note(stamp, 0); });
+        restamp_parked(writing_.db, note);
         // A stamp further ahead than that the server has replaced.
         const Stamp furthest = HybridClock::at(now_ms + kStampAheadMsMax);
         Stamp last = since_;
@@ -52,9 +52,10 @@ public:
             any |= to != taken;
         }
         if (!any) return last;
-        const auto move = [&](Stamp stamp) { return stamp > since_ ? moved_.at(stamp) : stamp; };
-        for (const RecordId& id : records)
-            each(id, [&](Stamp stamp, Stamp) { return move(stamp); });
+        const auto move = [&](Stamp stamp, Stamp) {
+            return stamp > since_ ? moved_.at(stamp) : stamp;
+        };
+        for (const RecordId& id : records) each(id, move);
         restamp_parked(writing_.db, move);
         return last;
     }

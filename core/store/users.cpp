@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
+#include <map>
+#include <set>
 
 #include "model/archive.hpp"
 #include "model/erasure.hpp"
@@ -369,7 +372,7 @@ std::optional<std::int64_t> parked_user(sqlite::Database& db, const Identity& id
     return select.step() ? std::optional(select.integer(0)) : std::nullopt;
 }
 
-void restamp_parked(sqlite::Database& db, const std::function<Stamp(Stamp)>& to) {
+void restamp_parked(sqlite::Database& db, const std::function<Stamp(Stamp stamp, Stamp held)>& to) {
     struct Parked {
         std::int64_t seq, user;
         ParkedRow row;
@@ -387,10 +390,22 @@ void restamp_parked(sqlite::Database& db, const std::function<Stamp(Stamp)>& to)
             taken.emplace(p.user, p.row.integer("id"));
     }
     select.reset();
+    const auto is_taken = [&](Parked& p) {
+        return taken.contains({p.user, p.row.integer("bundle")});
+    };
+    std::map<std::int64_t, std::set<Stamp>> held;  // by user
+    for (Parked& p : changes)
+        if (const sqlite::RawValue* writes = p.row.cell("writes"); writes && is_taken(p))
+            restamped(writes->bytes,
+                      [&](Stamp stamp) { return *held[p.user].insert(stamp).first; });
     for (Parked& p : changes) {
         sqlite::RawValue* writes = p.row.cell("writes");
-        if (!writes || taken.contains({p.user, p.row.integer("bundle")})) continue;
-        std::string moved = restamped(writes->bytes, to);
+        if (!writes || is_taken(p)) continue;
+        const std::set<Stamp>& before = held[p.user];
+        std::string moved = restamped(writes->bytes, [&](Stamp stamp) {
+            const auto next = before.lower_bound(stamp);
+            return to(stamp, next == before.begin() ? 0 : *std::prev(next));
+        });
         if (moved == writes->bytes) continue;
         writes->bytes = std::move(moved);
         db.prepare("UPDATE parked SET body=? WHERE seq=?")

@@ -22,8 +22,9 @@ std::optional<std::int64_t> parked_user(sqlite::Database& db, const Identity& id
 /// been captured since.
 void bring_back(Store::Core::Writing& writing, std::int64_t user);
 /// Gives `to` each stamp of what waits for users who have logged out and the server has not taken,
-/// and keeps what it returns.
-void restamp_parked(sqlite::Database& db, const std::function<Stamp(Stamp)>& to);
+/// and keeps what it returns. `held` is the newest stamp before it of what the server may have
+/// taken of that user; 0 if there is none.
+void restamp_parked(sqlite::Database& db, const std::function<Stamp(Stamp stamp, Stamp held)>& to);
 /// Takes what orders on `subjects` reach from what waits for users of this tenant who have logged
 /// out.
 void erase_parked(sqlite::Database& db, const Identity& of, const std::set<RecordId>& subjects);

@@ -128,13 +128,4 @@ private:
     enum class Scrub { done, log, all } scrub_ = Scrub::done;
 };
 
-/// Enrolment: redeems a code for a device. The device draws the credential itself and sends it; a
-/// repeat of the same request gets the same device, so a lost reply costs nothing.
-struct Enrolment {
-    std::string tenant, rep;
-    Role role = Role::rep;
-    std::vector<std::string> scopes;
-    std::uint64_t writer = 0;
-};
-
 }  // namespace rapport::server

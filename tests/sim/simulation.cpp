@@ -1093,9 +1093,7 @@ HttpResponse Simulation::enrol(const HttpRequest& request) {
             return;
         }
         tx->commit();
-        response = response_of(server::http::json(
-            200,
-            server::to_json(*enrolment, servers_[0].machine->now().at.time_since_epoch().count())));
+        response = response_of(server::http::json(200, server::to_json(*enrolment)));
     });
     return response;
 }

@@ -233,6 +233,32 @@ TEST_CASE("what is parked gets the server's time that is learnt under another us
     CHECK(branch.world.differences().empty());
 }
 
+TEST_CASE("what is parked stays behind what its user had sent before") {
+    Branch branch;
+    branch.tablet.environment.start_machine();
+    branch.tablet.environment.skew_ms = 240'000;  // as far as the server lets it through
+    const auto set_phone = [&](const char* number) {
+        REQUIRE(branch.tablet.store->edit(branch.customer).set(&Customer::phone, number).save());
+    };
+    set_phone("+492461123456");
+    branch.world.engine().sync(
+        {branch.first, branch.tablet.session->next_request()});  // the reply is lost
+    set_phone("+492461999999");
+    branch.log_out();
+    branch.enrol_second();
+    branch.world.settle();
+    branch.log_out();
+    branch.log_in_first();
+    Store::Core::Reading reading(branch.tablet.store->core());
+    const auto loaded = load(reading.db, branch.customer);
+    std::vector<Stamp> stamps;
+    for (const PendingChange& change : loaded->pending)
+        for (const Write& write : change.writes)
+            for (const Added& add : write.adds) stamps.push_back(add.stamp);
+    REQUIRE(stamps.size() == 2);
+    CHECK(stamps[1] > stamps[0]);
+}
+
 TEST_CASE("who comes back with a new invitation goes on with what waits for them") {
     Branch branch;
     Store& store = *branch.tablet.store;

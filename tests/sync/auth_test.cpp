@@ -2,7 +2,9 @@
 #include <doctest/doctest.h>
 
 #include <set>
+#include <utility>
 
+#include "model/clock.hpp"
 #include "rapport/error.hpp"
 #include "server/auth/access.hpp"
 #include "server/auth/secret.hpp"
@@ -48,6 +50,22 @@ const std::string kSecret(40, 's');
 const std::string kOtherSecret(40, 't');
 
 }  // namespace
+
+TEST_CASE("an enrolment tells the server's time, which is never behind its last commit") {
+    Office office;
+    const std::string code = office.invite_rep(), secret(43, 'a');
+    const auto enrolment = office.enrol(code, secret);
+    REQUIRE(enrolment);
+    CHECK(enrolment->server_time_ms == office.clock.now_ms);
+    {
+        const auto transaction = office.storage->begin_write();
+        transaction->save_last_stamp(HybridClock::at(office.clock.now_ms));
+        transaction->commit();
+    }
+    const std::int64_t last_ms = std::exchange(office.clock.now_ms, office.clock.now_ms - 328'000);
+    CHECK(office.enrol(code, secret)->server_time_ms == last_ms);
+    CHECK(office.enrol(office.invite_rep(), std::string(43, 'b'))->server_time_ms == last_ms);
+}
 
 TEST_CASE("the hash of a secret is SHA-256 in hex") {
     CHECK(sha256_hex("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");

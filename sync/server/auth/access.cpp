@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "model/clock.hpp"
 #include "rapport/error.hpp"
 #include "server/auth/secret.hpp"
 
@@ -39,8 +40,10 @@ bool is_user_name(std::string_view name) {
                        [](char c) { return static_cast<unsigned char>(c) > 0x20 && c != 0x7F; });
 }
 
-Enrolment enrolment_of(const Device& device) {
-    return {device.tenant, device.rep, device.role, device.scopes, device.writer};
+Enrolment enrolment_of(Transaction& transaction, const Device& device, std::int64_t now_ms) {
+    const std::int64_t last_ms = HybridClock::wall_ms(transaction.last_stamp());
+    return {device.tenant, device.rep,    device.role,
+            device.scopes, device.writer, std::max(now_ms, last_ms)};
 }
 
 [[noreturn]] void bad_request(const std::string& sentence) {
@@ -111,14 +114,14 @@ EnrolmentRequest enrolment_request_from_json(std::string_view json) {
     return request;
 }
 
-std::string to_json(const Enrolment& enrolment, std::int64_t server_time_ms) {
+std::string to_json(const Enrolment& enrolment) {
     nlohmann::ordered_json out;
     out["tenant"] = enrolment.tenant;
     out["rep"] = enrolment.rep;
     out["role"] = std::string(name_of(enrolment.role));
     out["scopes"] = enrolment.scopes;
     out["writer"] = std::to_string(enrolment.writer);
-    out["server_time_ms"] = server_time_ms;
+    out["server_time_ms"] = enrolment.server_time_ms;
     return out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -131,15 +134,15 @@ std::optional<Enrolment> redeem(Transaction& transaction, Environment& environme
     if (!invitation || !equal_in_constant_time(invitation->code_hash, code_hash))
         return std::nullopt;
     const std::string credential_hash = sha256_hex(request.credential);
+    const std::int64_t now = now_ms(environment);
 
     if (invitation->redeemed_by != 0) {
         const auto device = transaction.device(invitation->redeemed_by);
         if (!device || device->revoked ||
             !equal_in_constant_time(device->credential_hash, credential_hash))
             return std::nullopt;
-        return enrolment_of(*device);
+        return enrolment_of(transaction, *device, now);
     }
-    const std::int64_t now = now_ms(environment);
     if (invitation->expires_at_ms <= now) return std::nullopt;
     // A secret names one device: a second enrolment with it would make the first unreachable.
     if (transaction.device_by_credential(credential_hash)) return std::nullopt;
@@ -157,7 +160,7 @@ std::optional<Enrolment> redeem(Transaction& transaction, Environment& environme
     transaction.save(device);
     invitation->redeemed_by = device.writer;
     transaction.save(*invitation);
-    return enrolment_of(device);
+    return enrolment_of(transaction, device, now);
 }
 
 std::string_view bearer_of(std::string_view authorization) {

@@ -44,7 +44,16 @@ struct EnrolmentRequest {
 };
 /// Throws Error(invalid_argument) with a sentence that names the member.
 EnrolmentRequest enrolment_request_from_json(std::string_view json);
-std::string to_json(const Enrolment& enrolment, std::int64_t server_time_ms);
+
+/// Who the device is from then on.
+struct Enrolment {
+    std::string tenant, rep;
+    Role role = Role::rep;
+    std::vector<std::string> scopes;
+    std::uint64_t writer = 0;
+    std::int64_t server_time_ms = 0;  ///< never behind the last commit
+};
+std::string to_json(const Enrolment& enrolment);
 
 /// Redeems a code: stores a device with a new writer id. The same code with the same credential
 /// gets the same answer, also after the code expired; an unknown, used or expired code and a

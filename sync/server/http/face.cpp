@@ -262,9 +262,7 @@ void Face::enrol(const Request& request, std::function<void(Response)> done) {
                 transaction->commit();
                 log::write(log::Level::info, "device_enrolled",
                            {{"writer", std::to_string(enrolment->writer)}});
-                response = json(
-                    200,
-                    to_json(*enrolment, environment_.now().at.time_since_epoch().count()) + '\n');
+                response = json(200, to_json(*enrolment) + '\n');
             } else {
                 log::write(log::Level::warning, "enrolment_refused");
                 response = problem(403, name_of(ErrorCode::not_authorised), "stop",
