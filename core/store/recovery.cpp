@@ -205,17 +205,19 @@ void begin_recovery(Store::Core& core, Store::Core::Writing& writing, const Iden
     const auto common = std::find_if(own.begin(), own.end(),
                                      [&](const OwnEntry& e) { return e.whole && known(e); });
     const bool last_known = !own.empty() && known(own.front());
-    // A repetition of a request of this file may have left the entry at a restored server, under
-    // another tag.
+    // A file enrolled anew has no entry until its first recovery ends.
+    const auto open = open_recovery(db);
+    const bool known_there = !own.empty() || open;
+    // The entry 0 is that of what was offered to a server without any. A repetition of a request of
+    // this file may have left the entry at a restored server, under another tag.
+    const bool none_there = server_entries.empty() || server_entries.back().id == 0;
     const bool server_restored =
-        !own.empty() &&
-        (server_entries.empty() || std::any_of(own.begin(), own.end(), [&](const OwnEntry& e) {
-             return e.name.id == server_entries.back().id;
-         }));
+        none_there ? known_there : std::any_of(own.begin(), own.end(), [&](const OwnEntry& e) {
+            return e.name.id == server_entries.back().id;
+        });
 
     // Once it knows of another file under its writer it goes on as a fork: its counters are those
     // of the fork, and what the other one sent under the old ones is not what it sends.
-    const auto open = open_recovery(db);
     const bool forks = !server_restored || (open && open->kind == RequestKind::fork);
 
     Recovery recovery;
@@ -228,9 +230,9 @@ void begin_recovery(Store::Core& core, Store::Core::Writing& writing, const Iden
     // what arrived before.
     if (meta_integer(db, "renewal")) recovery.cursor.clear();
     mark_what_arrives(db, recovery);
-    if (server_restored || (!own.empty() && !last_known))
+    if (known_there && (server_restored || !last_known))
         set_meta(db, "recovered_at", core.now().packed());
-    if (!own.empty() && !last_known) {
+    if (!last_known) {
         if (recovery.common != 0 && !everything_touched(db, recovery.common))
             list_touched(db, recovery.common);
         else

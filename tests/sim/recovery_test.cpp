@@ -918,6 +918,41 @@ TEST_CASE("a device that was turned away or revoked goes on under a new invitati
     check_converged(world);
 }
 
+TEST_CASE("a file enrolled anew offers again what a server has lost once more") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> dairy = world.customer(phone);
+    world.settle();
+    const std::string before = world.back_up_server();
+    world.cut(tablet);
+    const Id<Complaint> leak = phone.capture(a_complaint(dairy));
+    world.settle();
+    world.restore_server(before);
+    server::Device row = *world.storage().begin_read()->device(phone.writer);
+    row.writer = 2000;
+    row.receipt = 0;
+    row.entries.clear();
+    row.credential_hash = "new";
+    {
+        const auto transaction = world.storage().begin_write();
+        transaction->save(row);
+        transaction->commit();
+    }
+    Replica replica(*phone.store);
+    Identity identity = *replica.identity();
+    identity.writer = phone.writer = 2000;
+    identity.credential = replica.new_enrolment_secret();
+    replica.enrol(identity);
+    const std::string enrolled = world.back_up_server();
+    CHECK_FALSE(exchange(world, phone));  // the offer
+    world.restore_server(enrolled);
+    world.settle();
+    CHECK(phone.writer == 2000);
+    world.heal_and_settle();
+    CHECK(tablet.read(leak).verbatim == "Deckel undicht");
+    check_converged(world);
+}
+
 TEST_CASE("a fork that a restored server has forgotten is granted again") {
     World world;
     auto [phone, tablet] = world.pair("territory/DE-50");
