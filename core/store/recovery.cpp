@@ -182,6 +182,16 @@ std::uint64_t before_first_unanswered(sqlite::Database& db) {
     return static_cast<std::uint64_t>(meta_integer(db, "counter").value_or(0));
 }
 
+// Its own entries go when the recovery ends; whatever it holds the server may have lost.
+void ask_for_fork_again(Store::Core::Writing& writing, Recovery recovery) {
+    sqlite::Database& db = writing.db;
+    list_everything(db);
+    send_reviews_again(writing, recovery.writer, 0);
+    recovery.receipt = before_first_unanswered(db);
+    store(db, recovery);
+    mark_what_arrives(db, recovery);
+}
+
 }  // namespace
 
 std::optional<Recovery> open_recovery(sqlite::Database& db) {
@@ -215,6 +225,13 @@ void begin_recovery(Store::Core& core, Store::Core::Writing& writing, const Iden
         none_there ? known_there : std::any_of(own.begin(), own.end(), [&](const OwnEntry& e) {
             return e.name.id == server_entries.back().id;
         });
+
+    // What was offered for the fork that is asked for again is lost once more.
+    if (open && open->again && std::none_of(own.begin(), own.end(), known)) {
+        Recovery again = *open;
+        again.basis = server_entries.empty() ? EntryRef{} : server_entries.back();
+        return ask_for_fork_again(writing, std::move(again));
+    }
 
     // Once it knows of another file under its writer it goes on as a fork: its counters are those
     // of the fork, and what the other one sent under the old ones is not what it sends.
@@ -266,13 +283,8 @@ bool step_back(Store::Core::Writing& writing) {
     identity.writer = parent.writer;
     identity.credential = parent.credential;
     store_identity(db, identity);
-    // Its own entries go when the recovery ends; whatever it holds the server may have lost.
-    list_everything(db);
-    send_reviews_again(writing, recovery.writer, 0);
-    recovery.receipt = before_first_unanswered(db);
-    store(db, recovery);
     db.execute("DELETE FROM meta WHERE key = 'parent'");
-    mark_what_arrives(db, recovery);
+    ask_for_fork_again(writing, std::move(recovery));
     return true;
 }
 

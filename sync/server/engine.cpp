@@ -196,9 +196,11 @@ private:
     void renew_basis() {
         // Restored to before its first sync, which every basis without an entry stands for.
         if (device_.entries.empty()) device_.entries.push_back({0, device_.receipt, {}});
-        const auto entry =
-            std::find_if(device_.entries.begin(), device_.entries.end(),
-                         [&](const ServerEntry& e) { return e.id == request_.basis.id; });
+        auto entry = std::find_if(device_.entries.begin(), device_.entries.end(),
+                                  [&](const ServerEntry& e) { return e.id == request_.basis.id; });
+        // Who asks for a fork that was granted before knows no entry of the device it came of.
+        if (entry == device_.entries.end() && request_.basis.id == 0)
+            entry = device_.entries.insert(device_.entries.begin(), {0, 0, {}});
         if (entry == device_.entries.end()) return;
         auto& answers = entry->answers;
         const auto of_offers = [](const ServerEntry::Answer& a) { return a.cursor.empty(); };

@@ -975,6 +975,31 @@ TEST_CASE("a fork that a restored server has forgotten is granted again") {
     check_converged(world);
 }
 
+TEST_CASE("a fork that is asked for again offers again what a server has lost once more") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> dairy = world.customer(phone);
+    world.settle();
+    const std::string copy = phone.copy("phone.backup"), backup = world.back_up_server();
+    world.cut(tablet);
+    expect(phone.edit(dairy).set(&Customer::remarks, "vorher").save());
+    world.settle();
+    const std::uint64_t parent = phone.writer;
+    phone.restore(copy);
+    const Id<Complaint> leak = phone.capture(a_complaint(dairy));
+    world.settle();
+    REQUIRE(phone.writer != parent);
+    world.restore_server(backup);
+    REQUIRE(phone.session->take_not_known());
+    phone.writer = parent;
+    CHECK_FALSE(exchange(world, phone));  // the offer
+    world.restore_server(backup);
+    world.settle();
+    world.heal_and_settle();
+    CHECK(tablet.read(leak).verbatim == "Deckel undicht");
+    check_converged(world);
+}
+
 TEST_CASE("what two files sent under one name to a server that has lost it is kept for a person") {
     BothCopied both;
     auto& [world, phone, tablet, dairy, backup, copy] = both;
