@@ -115,7 +115,7 @@ public:
         }
         if (anew) to.renews = page_.renewal_begins = true;
         const auto streams = streams_of(device_, round_.tx.streams(device_.tenant));
-        place_in(streams, to);
+        if (place_in(streams, to)) take_departed_before();
         download(streams, to);
         if (!page_.download || !downloads(to)) {
             const Progress before{page_, writers_, to.places};
@@ -147,16 +147,35 @@ public:
 private:
     /// Streams the cursor does not know begin with a download; one that appears in the middle of a
     /// pull waits for its end, so that what lies staged on the device becomes visible as a whole.
-    static void place_in(const std::vector<Stream>& streams, Cursor& to) {
+    /// Returns whether one begins.
+    static bool place_in(const std::vector<Stream>& streams, Cursor& to) {
         std::map<std::uint64_t, Place> places;
+        bool begins = false;
         for (const Stream& stream : streams) {
             const auto at = to.places.find(stream.id);
             if (at != to.places.end() && at->second.position <= stream.head)
                 places.insert(*at);
-            else if (!to.under_way)
+            else if (!to.under_way) {
                 places[stream.id] = {stream.head, download_order().front()->number, above_all()};
+                begins = true;
+            }
         }
         to.places = std::move(places);
+        return begins;
+    }
+
+    /// What the device made may have been taken up by an answer that was lost, and have left before
+    /// this download begins: it lies behind no cursor then.
+    void take_departed_before() {
+        std::set<RecordId> seen;
+        for (const auto& [counter, bundle] : carried_)
+            for (const Change& change : bundle->changes) {
+                const auto stored = round_.tx.look_at(device_.tenant, change.id);
+                if (stored && stored->state.move > 0 && !reaches(device_, stored->state.scope) &&
+                    seen.insert(change.id).second)
+                    tell_departed(stored->state.kind, change.id, stored->state.move,
+                                  stored->state.scope);
+            }
     }
 
     struct Progress {
@@ -320,12 +339,16 @@ private:
     bool take(const StoredDeparture& departure) {
         if (is_full()) return false;
         ++looked_at_;
-        const Kind* kind = kind_numbered(departure.kind);
-        if (!kind || !may_see(device_, *kind)) return true;
-        const bool may_know = reaches(device_, departure.to) || worked_on(departure.id);
-        page_.departures.push_back({departure.kind, departure.id, departure.move,
-                                    may_know ? departure.to : std::string()});
+        tell_departed(departure.kind, departure.id, departure.move, departure.to);
         return true;
+    }
+
+    void tell_departed(std::uint16_t number, const RecordId& id, std::uint64_t move,
+                       const std::string& to) {
+        const Kind* kind = kind_numbered(number);
+        if (!kind || !may_see(device_, *kind)) return;
+        const bool may_know = reaches(device_, to) || worked_on(id);
+        page_.departures.push_back({number, id, move, may_know ? to : std::string()});
     }
 
     /// Is a value of the record the device's user's?

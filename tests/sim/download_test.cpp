@@ -127,6 +127,26 @@ TEST_CASE("what changes, comes and goes during a first download is right at its 
     converged(world);
 }
 
+TEST_CASE("what a device made and somebody handed over before its download begins is not shown") {
+    World world(small_pages());
+    Device& fresh = world.device("R17", Role::rep, {kNorth});
+    world.device("R23", Role::rep, {kSouth});
+    const Id<Customer> stays = world.customer(fresh, "Bleibt"), leaves = world.customer(fresh);
+    const Id<Visit> visit = fresh.capture(a_visit(leaves));
+    REQUIRE(world.engine().sync({fresh.writer, fresh.session->next_request()}).error_code.empty());
+    world.hand_over(leaves, kSouth);
+    while (world.engine().carry_on() > 0) {
+    }
+    while (!exchange(world, fresh)) {
+    }
+    CHECK(fresh.store->find(stays));
+    CHECK_FALSE(fresh.store->find(leaves));
+    CHECK_FALSE(fresh.store->find(visit));
+    CHECK(fresh.store->departed(10).size() == 2);
+    world.settle();
+    converged(world);
+}
+
 TEST_CASE("a territory that a device gains later is downloaded beside what it has") {
     World world(small_pages());
     Device& north = world.device("R17", Role::rep, {kNorth});
