@@ -111,7 +111,7 @@ StoredVerdict Admission::judge() {
             late.insert(change.id);
     changes_.save();
     if (!changes_.replaced_unseen().empty() &&
-        bundle_.counter <= offered_up_to(round_.tx, device_.writer))
+        bundle_.counter <= round_.offered_up_to(device_.writer))
         keep_replaced(round_, device_.writer, changes_);
     changes_.give_up();
     strip_kept(round_, device_.tenant, late);

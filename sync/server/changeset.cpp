@@ -195,6 +195,7 @@ void Changeset::depart(StoredRecord& record, const std::string& from) {
 void Changeset::merge(StoredRecord& record, const Field& field, const Write& write, Dot dot) {
     FieldState& state = record.state.fields[field.number];
     name_offered_before(state, write, dot);
+    know_offered_before(record, field, write, dot);
     if (knows_by_capture(state, write, dot.writer)) not_as_sent(record);
     std::vector<LiveValue> left;
     rapport::merge(state, write, dot, field.is_keyed(), &left);
@@ -237,6 +238,33 @@ void Changeset::name_offered_before(FieldState& state, const Write& write, Dot d
             if (add.key == l.key && add.value == l.value &&
                 round_.of_one_file(l.dot.writer, dot.writer))
                 l.capture = add.capture;
+    }
+}
+
+/// The same for what was replaced since it was offered: it does not come again, also not under
+/// another counter. Under another name the stamp tells it from words that their author wrote anew.
+void Changeset::know_offered_before(StoredRecord& record, const Field& field, const Write& write,
+                                    Dot dot) {
+    FieldState& state = record.state.fields[field.number];
+    const auto is_former = [&](const Dot& d) {
+        return std::find(write.former.begin(), write.former.end(), d) != write.former.end();
+    };
+    const auto is_other_name = [&](const Dot& d) {
+        return d.writer != dot.writer && d.writer != kServerWriter &&
+               round_.name_of(d.writer) == round_.name_of(dot.writer) &&
+               (round_.offered_up_to(d.writer) > 0 || !round_.tx.device(d.writer));
+    };
+    if (write.former.empty() &&
+        std::none_of(state.counters.begin(), state.counters.end(), is_other_name))
+        return;
+    for (const HistoryLine& line : round_.tx.history(tenant_, record.state.id)) {
+        const LiveValue& l = line.value;
+        if (line.field != field.number || !l.capture.is_none()) continue;
+        for (const Added& add : write.adds)
+            if (add.key == l.key && add.value == l.value &&
+                (is_former(l.dot) || (add.stamp == l.stamp && is_other_name(l.dot) &&
+                                      round_.of_one_file(l.dot.writer, dot.writer))))
+                state.known.push_back({add.capture, content_hash(add.key, add.value)});
     }
 }
 

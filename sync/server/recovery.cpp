@@ -34,8 +34,6 @@ std::optional<std::pair<std::string, std::uint64_t>> numbered(const std::string&
     return std::pair(text.substr(0, dash), number);
 }
 
-std::string offered_note(std::uint64_t writer) { return "offered/" + std::to_string(writer); }
-
 /// Has the record a live value under this dot that the change does not write?
 bool has_other_words(const StoredRecord& record, const Change& change, const Dot& dot) {
     for (const Write& write : change.writes) {
@@ -159,8 +157,8 @@ public:
     void save() {
         for (const auto& [writer, counter] : offered_)
             if (const auto device = round_.tx.device(writer);
-                device && counter > std::max(device->receipt, offered_up_to(round_.tx, writer)))
-                round_.tx.save_note(offered_note(writer), encode(counter));
+                device && counter > std::max(device->receipt, round_.offered_up_to(writer)))
+                round_.save_offered_up_to(writer, counter);
         for (const RecordId& id : fresh_) hang(round_, changes_, *changes_.find(id));
         for (const RecordId& id : fresh_)
             if (const StoredRecord& record = *changes_.find(id); unrooted(record))
@@ -303,11 +301,6 @@ private:
 
 }  // namespace
 
-std::uint64_t offered_up_to(Transaction& tx, std::uint64_t writer) {
-    const auto note = tx.note(offered_note(writer));
-    return note ? decode<std::uint64_t>(*note) : 0;
-}
-
 void keep_replaced(Round& round, std::uint64_t bringer, Changeset& changes) {
     for (const auto& [id, field, value] : changes.replaced_unseen()) {
         const RecordState& state = changes.find(id)->state;
@@ -333,7 +326,7 @@ bool written_by_two(Round& round, const Device& device, const protocol::Request&
 }
 
 bool differs_from_offered(Round& round, const Device& device, const protocol::Request& request) {
-    if (request.bundles.empty() || offered_up_to(round.tx, device.writer) <= device.receipt)
+    if (request.bundles.empty() || round.offered_up_to(device.writer) <= device.receipt)
         return false;
     for (const std::string& bytes : request.bundles) {
         const Bundle bundle = decode_bundle(bytes);

@@ -27,9 +27,6 @@ inline constexpr const char* kUnrooted = "unrooted";     ///< what it hangs on i
 inline constexpr const char* kThirdFile = "third_file";  ///< a further copy was turned away
 }  // namespace recovery_code
 
-/// The highest counter of the writer that was offered and that this server had lost; 0 if none was.
-std::uint64_t offered_up_to(Transaction& tx, std::uint64_t writer);
-
 /// Keeps for a person what was replaced unseen. To be called once the changes are saved; `bringer`
 /// stands for writers that this server does not know.
 void keep_replaced(Round& round, std::uint64_t bringer, Changeset& changes);

@@ -5,6 +5,11 @@
 #include <set>
 
 namespace rapport::server {
+namespace {
+
+std::string offered_note(std::uint64_t writer) { return "offered/" + std::to_string(writer); }
+
+}  // namespace
 
 Round::Round(Transaction& tx_, Environment& environment_, const Limits& limits_,
              std::int64_t horizon_days_)
@@ -50,6 +55,15 @@ bool Round::of_one_file(std::uint64_t a, std::uint64_t b) {
         }
     }
     return names.contains(b);
+}
+
+std::uint64_t Round::offered_up_to(std::uint64_t writer) {
+    const auto note = tx.note(offered_note(writer));
+    return note ? decode<std::uint64_t>(*note) : 0;
+}
+
+void Round::save_offered_up_to(std::uint64_t writer, std::uint64_t counter) {
+    tx.save_note(offered_note(writer), encode(counter));
 }
 
 const std::vector<Device>& Round::devices() {

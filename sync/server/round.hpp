@@ -44,6 +44,11 @@ struct Round {
     /// this server has forgotten only the user tells.
     bool of_one_file(std::uint64_t a, std::uint64_t b);
 
+    /// The highest counter of the writer that this server had lost and was offered by any device; 0
+    /// if none was.
+    std::uint64_t offered_up_to(std::uint64_t writer);
+    void save_offered_up_to(std::uint64_t writer, std::uint64_t counter);
+
     /// All devices as they were when first asked for.
     const std::vector<Device>& devices();
 

@@ -40,6 +40,28 @@ bool exchange(World& world, Device& device) {
     return device.take(answer.archive).done;
 }
 
+// What an invitation for this file leaves at the server.
+void invite(World& world, const Device& device, std::uint64_t writer) {
+    const auto transaction = world.storage().begin_write();
+    server::Device row = *transaction->device(device.writer);
+    row.file_id = device.store->overview().file_id;
+    transaction->save(row);
+    row.writer = writer;
+    row.receipt = 0;
+    row.entries.clear();
+    row.credential_hash = "new";
+    transaction->save(row);
+    transaction->commit();
+}
+
+void enrol_anew(Device& device, std::uint64_t writer) {
+    Replica replica(*device.store);
+    Identity identity = *replica.identity();
+    identity.writer = device.writer = writer;
+    identity.credential = replica.new_enrolment_secret();
+    replica.enrol(identity);
+}
+
 // Server and phone were copied, and the phone has written since.
 struct BothCopied {
     World world;
@@ -175,6 +197,51 @@ TEST_CASE("what a witness brought back leaves when its author, who had no answer
     world.heal_and_settle();
     CHECK(phone.read(dairy).remarks.siblings == std::vector<std::string>{"zwei"});
     CHECK(tablet.read(dairy).remarks.siblings == std::vector<std::string>{"zwei"});
+    check_converged(world);
+}
+
+TEST_CASE("what a witness brought back and wrote over does not come again from its author") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    Id<Customer> dairy = world.customer(phone);
+    world.settle();
+    std::string backup = world.back_up_server();
+    SUBCASE("who was enrolled anew") {
+        expect(phone.edit(dairy).set(&Customer::remarks, "eins").save());
+        world.engine().sync({phone.writer, phone.session->next_request()});  // the reply is lost
+        world.cut(phone);
+        world.settle();
+        world.restore_server(backup);
+        expect(tablet.edit(dairy).set(&Customer::remarks, "zwei").save());
+        world.settle();
+        invite(world, phone, 2000);
+        enrol_anew(phone, 2000);
+        world.heal_and_settle();
+        for (Device* device : {&phone, &tablet})
+            CHECK(device->read(dairy).remarks.siblings == std::vector<std::string>{"zwei"});
+        expect(phone.edit(dairy).set(&Customer::remarks, "eins").save());  // having seen it
+        world.settle();
+        CHECK(tablet.read(dairy).remarks.siblings == std::vector<std::string>{"eins"});
+    }
+    SUBCASE("who was told to come later meanwhile") {
+        dairy = world.customer(tablet, "Molkerei Ost");
+        world.cut(phone);
+        world.settle();
+        Complaint found = a_complaint(dairy);
+        found.description = "eins";
+        const Id<Complaint> leak = phone.capture(found);
+        world.engine().sync({phone.writer, phone.session->next_request()});  // the reply is lost
+        world.settle();
+        world.restore_server(backup);
+        expect(tablet.edit(leak).set(&Complaint::description, "zwei").save());
+        world.heal();
+        world.cut(tablet);
+        world.settle();
+        REQUIRE(phone.store->overview().waiting == 1);
+        world.heal_and_settle();
+        for (Device* device : {&phone, &tablet})
+            CHECK(device->read(leak).description.siblings == std::vector<std::string>{"zwei"});
+    }
     check_converged(world);
 }
 
@@ -928,21 +995,8 @@ TEST_CASE("a file enrolled anew offers again what a server has lost once more") 
     const Id<Complaint> leak = phone.capture(a_complaint(dairy));
     world.settle();
     world.restore_server(before);
-    server::Device row = *world.storage().begin_read()->device(phone.writer);
-    row.writer = 2000;
-    row.receipt = 0;
-    row.entries.clear();
-    row.credential_hash = "new";
-    {
-        const auto transaction = world.storage().begin_write();
-        transaction->save(row);
-        transaction->commit();
-    }
-    Replica replica(*phone.store);
-    Identity identity = *replica.identity();
-    identity.writer = phone.writer = 2000;
-    identity.credential = replica.new_enrolment_secret();
-    replica.enrol(identity);
+    invite(world, phone, 2000);
+    enrol_anew(phone, 2000);
     const std::string enrolled = world.back_up_server();
     CHECK_FALSE(exchange(world, phone));  // the offer
     world.restore_server(enrolled);
