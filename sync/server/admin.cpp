@@ -219,17 +219,12 @@ int set_scopes(const Host& host, const Members& in, Answer& out) {
     bool found = false;
     host.with_engine([&](Engine&) {
         const auto transaction = host.storage.begin_write();
-        auto device = transaction->device(writer);
+        const auto device = transaction->device(writer);
         if (!device) return;
         checked.rep = device->rep;
         checked.role = device->role;
         if (const auto fault = fault_of(checked)) throw Error(ErrorCode::invalid_argument, *fault);
-        for (const std::string& scope : device->scopes)
-            if (std::find(checked.scopes.begin(), checked.scopes.end(), scope) ==
-                checked.scopes.end())
-                transaction->save(writer, LostScope{scope, now_ms(host)});
-        device->scopes = checked.scopes;
-        transaction->save(*device);
+        give_scopes(*transaction, *device, checked.scopes, now_ms(host));
         transaction->commit();
         found = true;
     });

@@ -177,9 +177,12 @@ private:
     Place place_in_recovery() {
         if (request_.more) return forgotten(device_, request_) ? Place::elsewhere : Place::offers;
         check_cursor(request_.cursor);
-        if (!request_.anew) basis_ = with_further_streams(round_, device_, request_.cursor);
         const auto& entries = device_.entries;
-        if (!entries.empty() && entries.back().id == request_.next) return Place::answered_before;
+        const bool repeated = !entries.empty() && entries.back().id == request_.next;
+        // What had been offered was answered under other scopes than those of now.
+        anew_ |= repeated && forgotten(device_, request_);
+        if (!anew_) basis_ = with_further_streams(round_, device_, request_.cursor);
+        if (repeated) return Place::answered_before;
         if (request_.kind == protocol::kFork)
             return entries.empty() ? Place::next : Place::elsewhere;
         const bool met = entries.empty() ? request_.basis == protocol::Entry{}
@@ -203,9 +206,8 @@ private:
             entry = device_.entries.insert(device_.entries.begin(), {0, 0, {}});
         if (entry == device_.entries.end()) return;
         auto& answers = entry->answers;
-        const auto of_offers = [](const ServerEntry::Answer& a) { return a.cursor.empty(); };
-        if (std::count_if(answers.begin(), answers.end(), of_offers) >= kOfferTagsMax)
-            answers.erase(std::find_if(answers.begin(), answers.end(), of_offers));
+        if (std::count_if(answers.begin(), answers.end(), is_of_offers) >= kOfferTagsMax)
+            answers.erase(std::find_if(answers.begin(), answers.end(), is_of_offers));
         reply_.tag = draw_tag();
         answers.push_back({reply_.tag, {}});
         if (answers.size() > kAnswersMax) answers.erase(answers.begin());
@@ -222,7 +224,7 @@ private:
         if (request_.last == protocol::Entry{}) return true;
         for (const ServerEntry& entry : last_entries())
             if (const auto* answer = answer_of(entry, request_.last)) {
-                if (!request_.anew) basis_ = answer->cursor;
+                if (!anew_) basis_ = answer->cursor;
                 return true;
             }
         return false;
@@ -400,7 +402,7 @@ private:
         for (std::size_t i = 0; i < bundles_.size(); ++i)
             if (reply_.verdicts[i].verdict == Verdict::applied)
                 carried.emplace(bundles_[i].counter, &bundles_[i]);
-        Page page = pull(round_, device_, basis_, carried, as_sent_, request_.anew);
+        Page page = pull(round_, device_, basis_, carried, as_sent_, anew_);
         if (!page.confirmed.empty())
             reply_.confirmed = Confirmed{runs_of(page.confirmed), page.confirmed_sum};
         const auto append = [](auto& to, auto& from) {
@@ -469,8 +471,9 @@ private:
     Device device_;
     const protocol::Request request_;
     std::vector<Bundle> bundles_;
-    std::string basis_;     ///< the cursor the device has
-    bool as_sent_ = false;  ///< for the first time, and nothing of the bundles was replaced
+    std::string basis_;          ///< the cursor the device has
+    bool anew_ = request_.anew;  ///< it gets everything anew
+    bool as_sent_ = false;       ///< for the first time, and nothing of the bundles was replaced
     std::vector<LateVerdict> late_;
     protocol::Reply reply_;
 };

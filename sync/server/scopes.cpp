@@ -34,6 +34,20 @@ bool may_write_into(const Device& device, std::string_view scope) {
            (device.role != Role::rep && begins_with(scope, kPersonScopes));
 }
 
+void give_scopes(Transaction& tx, Device device, std::vector<std::string> scopes,
+                 std::int64_t now_ms) {
+    for (const std::string& scope : device.scopes)
+        if (std::find(scopes.begin(), scopes.end(), scope) == scopes.end())
+            tx.save(device.writer, LostScope{scope, now_ms});
+    device.scopes = std::move(scopes);
+    if (!device.revoked) {
+        for (ServerEntry& entry : device.entries) std::erase_if(entry.answers, is_of_offers);
+        // That of a device without any sync, which was made for them.
+        std::erase_if(device.entries, [](const ServerEntry& e) { return e.id == 0; });
+    }
+    tx.save(device);
+}
+
 std::string only_territory(const Device& device) {
     std::string only;
     for (const std::string& scope : device.scopes) {

@@ -23,6 +23,12 @@ bool reaches(const Device& device, std::string_view scope);
 /// something.
 bool may_write_into(const Device& device, std::string_view scope);
 
+/// Gives the device other scopes and saves it. What it loses is noted with the time, since rights
+/// of the past hold. What it offered after this server was restored was answered under the old
+/// ones: a recovery that has not ended begins once more.
+void give_scopes(Transaction& tx, Device device, std::vector<std::string> scopes,
+                 std::int64_t now_ms);
+
 /// The territory of a device that has exactly one; empty otherwise.
 std::string only_territory(const Device& device);
 

@@ -23,10 +23,11 @@ struct ServerEntry {
     std::uint64_t receipt = 0;
     struct Answer {
         std::uint64_t tag = 0;
-        std::string cursor;
+        std::string cursor;  ///< empty: it answered offers
     };
     std::vector<Answer> answers;  ///< oldest first
 };
+inline bool is_of_offers(const ServerEntry::Answer& answer) { return answer.cursor.empty(); }
 
 struct Device {
     std::string tenant;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "server/auth/access.hpp"
+#include "server/scopes.hpp"
 #include "sim/simulation.hpp"
 #include "sim/violation.hpp"
 #include "store/replica.hpp"
@@ -149,22 +150,14 @@ void Simulation::set_scopes(const Event& event) {
         const auto tx = servers_[0].storage->begin_write();
         const auto known = tx->device(u->writer);
         if (!known) return;  // a restored centre: the file is to be enrolled anew
-        server::Device device = *known;
-        bool lost = false;
-        for (const std::string& scope : device.scopes)
-            if (std::find(scopes.begin(), scopes.end(), scope) == scopes.end()) {
-                tx->save(device.writer,
-                         server::LostScope{
-                             scope, servers_[0].machine->now().at.time_since_epoch().count()});
-                lost = true;
-            }
-        const bool gained =
-            std::any_of(scopes.begin(), scopes.end(), [&](const std::string& scope) {
-                return std::find(device.scopes.begin(), device.scopes.end(), scope) ==
-                       device.scopes.end();
+        const auto any_but = [](const auto& of, const auto& those) {
+            return std::any_of(of.begin(), of.end(), [&](const std::string& scope) {
+                return std::find(those.begin(), those.end(), scope) == those.end();
             });
-        device.scopes = scopes;
-        tx->save(device);
+        };
+        const bool lost = any_but(known->scopes, scopes), gained = any_but(scopes, known->scopes);
+        server::give_scopes(*tx, *known, scopes,
+                            servers_[0].machine->now().at.time_since_epoch().count());
         tx->commit();
         if (lost)
             strike(u->unsent.empty() ? "territory taken" : "territory taken with unsent work");

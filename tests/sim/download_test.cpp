@@ -181,24 +181,17 @@ TEST_CASE("what lay staged of a territory that is given back is not shown if it 
     const Id<Customer> stays = world.customer(rep, "Bleibt");
     world.customer(south, "Süd");
     world.settle();
-    const auto give = [&](const std::string& scope) {
-        const auto transaction = world.storage().begin_write();
-        auto row = *transaction->device(tablet.writer);
-        row.scopes = {scope};
-        transaction->save(row);
-        transaction->commit();
-    };
     const Id<Customer> leaves = world.customer(rep, "Geht");
     for (int i = 0; i < 12; ++i) rep.capture(a_visit(leaves));
     while (!exchange(world, rep)) {
     }
     REQUIRE_FALSE(exchange(world, tablet));
-    give(kSouth);
+    world.give_scopes(tablet, {kSouth});
     REQUIRE_FALSE(exchange(world, tablet));
     world.hand_over(leaves, kSouth);
     while (world.engine().carry_on() > 0) {
     }
-    give(kNorth);
+    world.give_scopes(tablet, {kNorth});
     while (!exchange(world, tablet)) {
     }
     CHECK(tablet.store->find(stays));

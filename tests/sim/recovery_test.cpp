@@ -1264,14 +1264,7 @@ TEST_CASE("a territory that is taken from a device leaves it, and unsent work th
 
     const Id<Complaint> unsent = north.capture(a_complaint(Id<Customer>(lost), "rechtzeitig"));
     world.pass(60'000);
-    {
-        const auto transaction = world.storage().begin_write();
-        server::Device row = *transaction->device(north.writer);
-        row.scopes = {"territory/DE-50"};
-        transaction->save(north.writer, server::LostScope{"territory/DE-51", world.now_ms()});
-        transaction->save(row);
-        transaction->commit();
-    }
+    world.give_scopes(north, {"territory/DE-50"});
     world.pass(60'000);
     const Id<Complaint> late = north.capture(a_complaint(Id<Customer>(lost), "zu spät"));
     world.settle();
@@ -1285,15 +1278,38 @@ TEST_CASE("a territory that is taken from a device leaves it, and unsent work th
     CHECK(north.store->check().empty());
     check_converged(world);
 
-    {
-        const auto transaction = world.storage().begin_write();
-        server::Device row = *transaction->device(north.writer);
-        row.scopes = {"territory/DE-50", "territory/DE-51"};
-        transaction->save(row);
-        transaction->commit();
-    }
+    world.give_scopes(north, {"territory/DE-50", "territory/DE-51"});
     world.settle();
     CHECK(north.store->find(lost));
     CHECK(north.read(unsent).verbatim == "rechtzeitig");
     check_converged(world);
+}
+
+TEST_CASE("a territory that is given back in the middle of a recovery comes whole") {
+    for (const bool taken_before : {true, false})
+        for (const bool ended : {false, true}) {
+            CAPTURE(taken_before);
+            CAPTURE(ended);
+            World world;
+            Device& phone = world.device("R17", Role::rep, {"territory/DE-50"});
+            const Id<Customer> dairy = world.customer(phone);
+            world.settle();
+            const std::string backup = world.back_up_server();
+            if (taken_before)
+                world.give_scopes(phone, {"territory/DE-51"});
+            else
+                phone.capture(a_complaint(dairy));
+            world.settle();
+            world.restore_server(backup);
+            world.give_scopes(phone, {"territory/DE-51"});
+            CHECK_FALSE(exchange(world, phone));  // a mismatch
+            CHECK_FALSE(exchange(world, phone));  // the offer
+            if (ended) world.engine().sync({phone.writer, phone.session->next_request()});
+            world.give_scopes(phone, {"territory/DE-50"});
+            const std::uint64_t before = phone.writer;
+            world.settle();
+            CHECK(phone.writer == before);
+            CHECK(phone.store->find(dairy));
+            check_converged(world);
+        }
 }

@@ -1176,7 +1176,9 @@ HttpResponse Simulation::answer(Server& s, const HttpRequest& request, bool unto
             reply.records.empty() && reply.departures.empty() && reply.authors.empty() && !reasons,
             "a revoked device receives nothing", "a reply to a revoked device says more");
     }
-    if (from && reply.outcome == protocol::Outcome::mismatch)
+    // What a file enrolled anew offers begins once more when it is given other scopes.
+    if (from && reply.outcome == protocol::Outcome::mismatch &&
+        !(scopes_changed_ && wire.kind != protocol::kNormal))
         expect(restores_ + copies_ > 0, "nobody recovers without a restore",
                "a device is told that it or the centre was restored");
     if (reply.renewal) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "protocol/messages.hpp"
+#include "server/scopes.hpp"
 #include "store/core.hpp"
 #include "store/rows.hpp"
 
@@ -128,6 +129,12 @@ Id<Customer> World::customer(Device& by, const std::string& name) {
 void World::hand_over(const RecordId& customer, const std::string& to) {
     const auto refused = engine_->begin("default", {customer, {}, to});
     REQUIRE_MESSAGE(!refused, refused->sentence);
+}
+
+void World::give_scopes(const Device& device, const std::vector<std::string>& scopes) {
+    const auto transaction = storage_->begin_write();
+    server::give_scopes(*transaction, *transaction->device(device.writer), scopes, now_ms_);
+    transaction->commit();
 }
 
 void World::restart_server(const std::function<void()>& meanwhile) {

@@ -136,6 +136,9 @@ public:
     /// As `rapportd handover` does; what hangs on the customer follows by and by.
     void hand_over(const RecordId& customer, const std::string& to);
 
+    /// As `rapportd devices scopes` does.
+    void give_scopes(const Device& device, const std::vector<std::string>& scopes);
+
     void set_server_clock(std::int64_t skew_ms) { server_environment_.skew_ms = skew_ms; }
     /// The server is killed and started again over its file; `meanwhile` may change it.
     void restart_server(const std::function<void()>& meanwhile = {});
