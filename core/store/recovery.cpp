@@ -130,6 +130,17 @@ void thaw(Store::Core& core, Store::Core::Writing& writing) {
     core.renumber(static_cast<std::uint64_t>(file));
 }
 
+// The fork's, as the server granted it.
+void take_name(sqlite::Database& db, const Recovery& fork) {
+    Identity identity = *stored_identity(db);
+    db.prepare("INSERT OR REPLACE INTO meta VALUES('parent', ?)")
+        .bind_blob(1, encode(Parent{identity.writer, identity.credential}))
+        .run();
+    identity.writer = fork.writer;
+    identity.credential = fork.credential;
+    store_identity(db, identity);
+}
+
 void thaw_for_fork(Store::Core& core, Store::Core::Writing& writing, Recovery& recovery) {
     thaw(core, writing);
     Environment& environment = core.environment();
@@ -305,8 +316,15 @@ void turn_into_fork(Store::Core& core, Store::Core::Writing& writing) {
     writing.db.execute("DELETE FROM request; DELETE FROM request_bundle");
     auto recovery = open_recovery(writing.db);
     if (!recovery) return;
+    recovery->again = false;
     thaw_for_fork(core, writing, *recovery);
     store(writing.db, *recovery);
+}
+
+void fork_off(Store::Core& core, Store::Core::Writing& writing) {
+    const auto recovery = open_recovery(writing.db);
+    if (recovery && recovery->kind == RequestKind::fork) take_name(writing.db, *recovery);
+    turn_into_fork(core, writing);
 }
 
 // ---- offers
@@ -384,13 +402,7 @@ bool note_offered(sqlite::Database& db, Recovery recovery, std::uint64_t tag) {
 void end_recovery(sqlite::Database& db, const Recovery& recovery, const Instant& now) {
     if (recovery.kind == RequestKind::fork) {
         if (!recovery.again) set_meta(db, "forked_at", now.packed());
-        Identity identity = *stored_identity(db);
-        db.prepare("INSERT OR REPLACE INTO meta VALUES('parent', ?)")
-            .bind_blob(1, encode(Parent{identity.writer, identity.credential}))
-            .run();
-        identity.writer = recovery.writer;
-        identity.credential = recovery.credential;
-        store_identity(db, identity);
+        take_name(db, recovery);
     }
     const std::int64_t kept = recovery.kind == RequestKind::fork ? 0 : recovery.common;
     for (const char* sql :

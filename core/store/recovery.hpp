@@ -31,8 +31,11 @@ std::optional<Recovery> open_recovery(sqlite::Database& db);
 /// unanswered bundles.
 void begin_recovery(Store::Core& core, Store::Core::Writing& writing, const Identity& identity,
                     const std::vector<EntryRef>& server_entries);
-/// The server has found that another file sends under this writer: on as a fork.
+/// On as a fork, under a name that nobody has had; what was carried is unsent again.
 void turn_into_fork(Store::Core& core, Store::Core::Writing& writing);
+/// The server has found that another file sends under this writer; or that the fork this file asks
+/// for has been in use: by a file of which this one is a copy. Then it forks from that one.
+void fork_off(Store::Core& core, Store::Core::Writing& writing);
 
 /// The server does not know this file's credential. Where it came of a fork, the server may have
 /// been restored to before that: the fork is asked for again, under the credential it came of, and

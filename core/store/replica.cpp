@@ -637,7 +637,7 @@ void Replica::recover(const std::vector<EntryRef>& server_entries) {
 
 void Replica::fork() {
     Store::Core::Writing writing(store_.core());
-    turn_into_fork(store_.core(), writing);
+    fork_off(store_.core(), writing);
     writing.commit();
 }
 

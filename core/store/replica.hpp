@@ -186,7 +186,8 @@ public:
     /// was copied. The next requests settle that: first what the server may have lost is offered to
     /// it, then the file goes on under its writer, or under a new one. Nothing is lost.
     void recover(const std::vector<EntryRef>& server_entries);
-    /// The server knows another file under this writer: the recovery ends in a new one.
+    /// The server knows another file under this writer, or under that of the fork which is asked
+    /// for: the recovery ends in a new one.
     void fork();
     /// The server gives this file no further writer; a person has to enrol it anew.
     void note_declined();

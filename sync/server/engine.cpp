@@ -147,7 +147,7 @@ private:
         answered_before,  ///< it made the newest entry; its reply was lost
         elsewhere,        ///< a restored or cloned side, or a late duplicate
         offers,           ///< what this server may have lost; it leaves no entry
-        two_files,        ///< another file sends under this writer
+        two_files,        ///< another file sends under this writer, or has the fork's name
     };
 
     Place place() {
@@ -184,7 +184,7 @@ private:
         if (!anew_) basis_ = with_further_streams(round_, device_, request_.cursor);
         if (repeated) return Place::answered_before;
         if (request_.kind == protocol::kFork)
-            return entries.empty() ? Place::next : Place::elsewhere;
+            return entries.empty() ? Place::next : Place::two_files;
         const bool met = entries.empty() ? request_.basis == protocol::Entry{}
                                          : answer_of(entries.back(), request_.basis) != nullptr;
         if (!met) return Place::elsewhere;

@@ -1054,6 +1054,46 @@ TEST_CASE("a fork that is asked for again offers again what a server has lost on
     check_converged(world);
 }
 
+TEST_CASE("a file put back to the middle of its fork forks from what it became") {
+    World world;
+    auto [phone, tablet] = world.pair("territory/DE-50");
+    const Id<Customer> dairy = world.customer(phone);
+    world.settle();
+    std::string copy = phone.copy("before"), backup = world.back_up_server();
+    expect(phone.edit(dairy).set(&Customer::remarks, "vorher").save());
+    world.settle();
+    const std::uint64_t parent = phone.writer;
+    phone.restore(copy);
+    const Id<Complaint> leak = phone.capture(a_complaint(dairy));
+    SUBCASE("that is asked for") {
+        CHECK_FALSE(exchange(world, phone));  // a mismatch
+        copy = phone.copy("middle");
+        world.settle();
+    }
+    SUBCASE("that is asked for again") {
+        world.settle();
+        world.restore_server(backup);
+        REQUIRE(phone.session->take_not_known());
+        phone.writer = parent;
+        copy = phone.copy("middle");
+        world.settle();
+    }
+    const std::uint64_t forked = phone.writer;
+    REQUIRE(forked != parent);
+    const Id<Complaint> next = phone.capture(a_complaint(dairy, "danach"));
+    world.settle();
+    phone.restore(copy);
+    REQUIRE(phone.writer == parent);
+    const Id<Complaint> last = phone.capture(a_complaint(dairy, "zuletzt"));
+    world.settle();
+    CHECK(phone.writer != forked);
+    CHECK(world.storage().begin_read()->device(phone.writer)->parent == forked);
+    for (Device* device : {&phone, &tablet})
+        for (const Id<Complaint>& id : {leak, next, last}) CHECK(device->store->find(id));
+    CHECK(count(world, kind_of<Complaint>()) == 3);
+    check_converged(world);
+}
+
 TEST_CASE("what two files sent under one name to a server that has lost it is kept for a person") {
     BothCopied both;
     auto& [world, phone, tablet, dairy, backup, copy] = both;
