@@ -19,7 +19,7 @@ namespace {
 
 // The tenant leads every key but those of writers, which are unique over all tenants, and of
 // secrets, which find it.
-constexpr std::int64_t kSchema = 1;
+constexpr std::int64_t kSchema = 2;
 constexpr const char* kCreate = R"sql(
 CREATE TABLE last_stamp (one INTEGER PRIMARY KEY CHECK (one = 1), stamp INTEGER NOT NULL) STRICT;
 INSERT INTO last_stamp VALUES (1, 0);
@@ -98,8 +98,7 @@ CREATE TABLE IF NOT EXISTS late_verdict (
     PRIMARY KEY (writer, counter)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS recovery_note (
     id INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, at_ms INTEGER NOT NULL, writer INTEGER NOT NULL,
-    kind INTEGER NOT NULL, record BLOB NOT NULL, field TEXT NOT NULL, code TEXT NOT NULL, offered BLOB NOT NULL,
-    UNIQUE (tenant, record, field, code, writer)) STRICT;
+    kind INTEGER NOT NULL, record BLOB NOT NULL, field TEXT NOT NULL, code TEXT NOT NULL, offered BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS revocation (writer INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS lost_scope (
     writer INTEGER NOT NULL, scope TEXT NOT NULL, at_ms INTEGER NOT NULL,
@@ -123,6 +122,17 @@ CREATE TABLE IF NOT EXISTS undelivered (
 CREATE INDEX IF NOT EXISTS undelivered_rep ON undelivered (tenant, rep);
 CREATE INDEX IF NOT EXISTS bundle_not_applied ON bundle (writer) WHERE verdict <> 1;
 )sql";
+// One note held what came last of a writer about a record; what two files offered needs two.
+constexpr const char* kFrom1 = R"sql(
+CREATE TABLE further_note (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, at_ms INTEGER NOT NULL, writer INTEGER NOT NULL,
+    kind INTEGER NOT NULL, record BLOB NOT NULL, field TEXT NOT NULL, code TEXT NOT NULL, offered BLOB NOT NULL) STRICT;
+INSERT INTO further_note SELECT id, tenant, at_ms, writer, kind, record, field, code, offered FROM recovery_note;
+DROP TABLE recovery_note;
+ALTER TABLE further_note RENAME TO recovery_note;
+)sql";
+constexpr const char* kNoteIndex =
+    "CREATE INDEX IF NOT EXISTS recovery_note_record ON recovery_note (tenant, record)";
 
 constexpr const char* kRecordColumns =
     "id, kind, scope, move, position, commit_no, root, subject, event, bundle, author, "
@@ -786,10 +796,22 @@ public:
 
     // recovery
     void save(const RecoveryNote& n) override {
+        if (n.id != 0) {
+            db_.prepare("UPDATE recovery_note SET offered = ? WHERE id = ?")
+                .bind_blob(1, n.offered)
+                .bind(2, n.id)
+                .run();
+            return;
+        }
+        auto renew = db_.prepare(
+            "UPDATE recovery_note SET at_ms = ? WHERE tenant = ? AND record = ? AND field = ? AND "
+            "code = ? AND writer = ? AND offered = ?");
+        renew.bind_all(n.at_ms, n.tenant, n.record, n.field, n.code, n.writer);
+        renew.bind_blob(7, n.offered).run();
+        if (db_.changes() > 0) return;
         auto q = db_.prepare(
             "INSERT INTO recovery_note (tenant, at_ms, writer, kind, record, field, code, offered) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, record, field, code, writer) "
-            "DO UPDATE SET at_ms = excluded.at_ms, offered = excluded.offered");
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
         q.bind_all(n.tenant, n.at_ms, n.writer, int{n.kind}, n.record, n.field, n.code);
         q.bind_blob(8, n.offered).run();
     }
@@ -1151,11 +1173,11 @@ public:
         if (found > kSchema)
             throw Error(ErrorCode::storage_newer,
                         "the server's file was written by a newer version");
-        if (found == 0) {
-            writer_.execute(kCreate);
-            writer_.execute("PRAGMA user_version = " + std::to_string(kSchema));
-        }
+        if (found == 0) writer_.execute(kCreate);
         writer_.execute(kAdded);
+        if (found == 1) writer_.execute(kFrom1);
+        writer_.execute(kNoteIndex);
+        if (found < kSchema) writer_.execute("PRAGMA user_version = " + std::to_string(kSchema));
         transaction.commit();
     }
 

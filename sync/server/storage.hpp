@@ -309,7 +309,8 @@ public:
     virtual std::vector<HistoryLine> history(const std::string& tenant, const RecordId& record) = 0;
 
     // recovery
-    /// In place of one of the same writer, record, field and code.
+    /// With an id only what it keeps back is changed. Else it is a new one, unless all but the time
+    /// is noted already: what two files of one writer offered stays apart.
     virtual void save(const RecoveryNote& note) = 0;
     /// In the order they were first noted.
     virtual std::vector<RecoveryNote> recovery_notes(const std::string& tenant) = 0;

@@ -37,6 +37,36 @@ TEST_CASE_FIXTURE(Fixture, "SQLite: a file of a newer version is not touched") {
     }
 }
 
+TEST_CASE_FIXTURE(Fixture, "SQLite: notes of the version before stay, and further ones find room") {
+    const RecoveryNote first{0, "default", 1, 7, 1, {}, "", "out_of_scope", "one"};
+    storage.reset();
+    sqlite::Database::open(place.path(), {})
+        .execute(
+            "DROP TABLE recovery_note; PRAGMA user_version = 1; CREATE TABLE recovery_note ("
+            "id INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, at_ms INTEGER NOT NULL, "
+            "writer INTEGER NOT NULL, kind INTEGER NOT NULL, record BLOB NOT NULL, "
+            "field TEXT NOT NULL, code TEXT NOT NULL, offered BLOB NOT NULL, "
+            "UNIQUE (tenant, record, field, code, writer)) STRICT;"
+            "INSERT INTO recovery_note VALUES (5, 'default', 1, 7, 1, zeroblob(16), '', "
+            "'out_of_scope', CAST('one' AS BLOB))");
+    storage = place.open();
+    const auto tx = storage->begin_write();
+    RecoveryNote second = first;
+    second.offered = "two";
+    tx->save(first);
+    tx->save(second);
+    auto notes = tx->recovery_notes("default");
+    REQUIRE(notes.size() == 2);
+    CHECK(notes[0].id == 5);
+    CHECK(notes[0].offered == "one");
+    CHECK(notes[1].offered == "two");
+    notes[0].offered = "stripped";
+    tx->save(notes[0]);
+    notes = tx->recovery_notes("default");
+    REQUIRE(notes.size() == 2);
+    CHECK(notes[0].offered == "stripped");
+}
+
 TEST_CASE_FIXTURE(Fixture, "SQLite: a reading transaction cannot write") {
     const auto tx = storage->begin_read();
     CHECK_THROWS_AS(tx->save_last_stamp(1), Error);
