@@ -74,6 +74,18 @@ void name_offered(FieldState& state, const Write& write, Dot dot) {
                 l.capture = add.capture;
 }
 
+bool is_overwritten(const Write& write, const LiveValue& l, bool keyed) {
+    for (const Overwritten& o : write.over)
+        if (o.dot == l.dot &&
+            (!keyed || o.key == l.key || RAPPORT_PLANTED("remove_all_a_bundle_added")))
+            return true;
+    for (const OverwrittenCapture& o : write.over_own)
+        if (o.capture == l.capture && (!keyed || o.key == l.key) &&
+            !RAPPORT_PLANTED("ignore_overwritten_captures"))
+            return true;
+    return false;
+}
+
 bool newer(const LiveValue& a, const LiveValue& b) {
     const bool a_unsent = a.dot.writer == kUnsentWriter, b_unsent = b.dot.writer == kUnsentWriter;
     if (a_unsent != b_unsent) return a_unsent;
@@ -154,15 +166,8 @@ bool merge(FieldState& state, const Write& write, Dot dot, bool keyed,
     for (const KnownCapture& c : write.folded) remember(state, c);
 
     changed |= leave(state, left, [&](const LiveValue& l) {
-        for (const Overwritten& o : write.over)
-            if (o.dot == l.dot &&
-                (!keyed || o.key == l.key || RAPPORT_PLANTED("remove_all_a_bundle_added")))
-                return true;
-        for (const OverwrittenCapture& o : write.over_own)
-            if (o.capture == l.capture && (!keyed || o.key == l.key) &&
-                !RAPPORT_PLANTED("ignore_overwritten_captures"))
-                return true;
-        return std::find(write.former.begin(), write.former.end(), l.dot) != write.former.end();
+        return is_overwritten(write, l, keyed) ||
+               std::find(write.former.begin(), write.former.end(), l.dot) != write.former.end();
     });
     if (!keyed)
         for (const Overwritten& o : write.over) raise(state, o.dot);
@@ -186,6 +191,11 @@ bool merge(FieldState& state, const Write& write, Dot dot, bool keyed,
         changed = true;
     }
     return changed;
+}
+
+void leave_overwritten(FieldState& state, const Write& write, bool keyed,
+                       std::vector<LiveValue>& left) {
+    leave(state, &left, [&](const LiveValue& l) { return is_overwritten(write, l, keyed); });
 }
 
 void join_witnessed(FieldState& state, const FieldState& witnessed) {

@@ -114,6 +114,11 @@ std::uint64_t content_hash(std::string_view key, const Value& value);
 bool merge(FieldState& state, const Write& write, Dot dot, bool keyed,
            std::vector<LiveValue>* left = nullptr);
 
+/// Removes what the write overwrites, for one whose value has come before without it: a device that
+/// had seen it offered it to a restored server.
+void leave_overwritten(FieldState& state, const Write& write, bool keyed,
+                       std::vector<LiveValue>& left);
+
 /// Joins a field state that a device saw confirmed before the server was restored.
 void join_witnessed(FieldState& state, const FieldState& witnessed);
 

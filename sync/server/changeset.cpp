@@ -194,11 +194,12 @@ void Changeset::depart(StoredRecord& record, const std::string& from) {
 
 void Changeset::merge(StoredRecord& record, const Field& field, const Write& write, Dot dot) {
     FieldState& state = record.state.fields[field.number];
-    name_offered_before(state, write, dot);
+    const bool named = name_offered_before(state, write, dot);
     know_offered_before(record, field, write, dot);
     if (knows_by_capture(state, write, dot.writer)) not_as_sent(record);
     std::vector<LiveValue> left;
     rapport::merge(state, write, dot, field.is_keyed(), &left);
+    if (named) leave_overwritten(state, write, field.is_keyed(), left);
     // What was offered first and replaced since has left before.
     std::erase_if(left,
                   [&](const LiveValue& l) { return l.dot == dot && has_left(record, field, l); });
@@ -228,7 +229,8 @@ bool Changeset::has_left(const StoredRecord& record, const Field& field, const L
 
 /// What a restored server was offered has lost its capture id; sent again under another name of its
 /// file, it is the same words of the same author, who has not seen them here.
-void Changeset::name_offered_before(FieldState& state, const Write& write, Dot dot) {
+bool Changeset::name_offered_before(FieldState& state, const Write& write, Dot dot) {
+    bool any = false;
     for (LiveValue& l : state.live) {
         if (!l.capture.is_none() || l.dot.writer == dot.writer || l.dot.writer == kServerWriter ||
             std::find(write.over.begin(), write.over.end(), Overwritten{l.dot, l.key}) !=
@@ -236,9 +238,12 @@ void Changeset::name_offered_before(FieldState& state, const Write& write, Dot d
             continue;
         for (const Added& add : write.adds)
             if (add.key == l.key && add.value == l.value &&
-                round_.of_one_file(l.dot.writer, dot.writer))
+                round_.of_one_file(l.dot.writer, dot.writer)) {
                 l.capture = add.capture;
+                any = true;
+            }
     }
+    return any;
 }
 
 /// The same for what was replaced since it was offered: it does not come again, also not under

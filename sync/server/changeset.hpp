@@ -106,7 +106,7 @@ private:
     Held& held(const StoredRecord& record) { return held_.at(record.state.id); }
     void note_written(StoredRecord& record, const Field& field, std::vector<LiveValue> left);
     bool has_left(const StoredRecord& record, const Field& field, const LiveValue& value);
-    void name_offered_before(FieldState& state, const Write& write, Dot dot);
+    bool name_offered_before(FieldState& state, const Write& write, Dot dot);
     void know_offered_before(StoredRecord& record, const Field& field, const Write& write, Dot dot);
     FieldState without_twins(const FieldState& present, FieldState witnessed);
 
