@@ -5,6 +5,7 @@
 #include <tuple>
 #include <utility>
 
+#include "model/bundle.hpp"
 #include "model/planted.hpp"
 #include "rapport/error.hpp"
 #include "rapport/kinds/state_table.hpp"
@@ -304,6 +305,11 @@ bool Changeset::join(StoredRecord& record, const Field& field, const FieldState&
     std::sort(present.live.begin(), present.live.end(), [](const LiveValue& a, const LiveValue& b) {
         return std::tie(a.dot, a.key) < std::tie(b.dot, b.key);
     });
+    for (const LiveValue& w : witnessed.live)
+        if (before.merged_up_to(w.dot.writer) >= w.dot.counter &&
+            std::find(present.live.begin(), present.live.end(), w) == present.live.end() &&
+            is_of_another_file(field, w))
+            replaced_unseen_.push_back({record.state.id, &field, w});
     if (present == before) return false;
     not_as_sent(record);
     std::vector<LiveValue> left;
@@ -318,6 +324,23 @@ bool Changeset::join(StoredRecord& record, const Field& field, const FieldState&
             replaced_unseen_.push_back({record.state.id, &field, l});
     }
     note_written(record, field, std::move(left));
+    return true;
+}
+
+/// Did the bundle that came under the value's dot bring other words? Then a file was put back, and
+/// the value is one that was lost with this server's memory.
+bool Changeset::is_of_another_file(const Field& field, const LiveValue& value) const {
+    const auto stored = round_.tx.bundle(value.dot.writer, value.dot.counter);
+    if (!stored || stored->bytes.empty()) return false;
+    const Bundle bundle = decode_bundle(stored->bytes);
+    // A merged customer's go to another record than the bundle names.
+    for (const Change& change : bundle.changes)
+        for (const Write& write : change.writes)
+            if (write.field == field.number &&
+                std::any_of(write.adds.begin(), write.adds.end(), [&](const Added& add) {
+                    return add.key == value.key && add.value == value.value;
+                }))
+                return false;
     return true;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "server/recovery.hpp"
 #include "sim/simulation.hpp"
 #include "sim/violation.hpp"
 #include "sqlite/database.hpp"
@@ -105,6 +106,7 @@ void Simulation::note_offers(const server::Device& device, const protocol::Reque
                              const std::set<std::uint64_t>& kept_back_before) {
     if (request.witnessed.empty()) return;
     std::set<RecordId> kept, offered;
+    std::vector<RecordState> replaced;
     // A repeat finds the note that was made the first time, without what an order takes.
     const auto is_offered = [&](const server::RecoveryNote& note) {
         return std::any_of(request.witnessed.begin(), request.witnessed.end(),
@@ -114,19 +116,33 @@ void Simulation::note_offers(const server::Device& device, const protocol::Reque
                            });
     };
     look_at_centre([&](server::Transaction& tx) {
-        kept.clear();
+        kept.clear(), replaced.clear();
         for (const server::RecoveryNote& note : tx.recovery_notes(device.tenant))
-            if (!note.offered.empty() && (!kept_back_before.contains(note.id) ||
-                                          (note.writer == device.writer && is_offered(note))))
+            if (note.code == server::recovery_code::kReplaced)
+                replaced.push_back(decode_record(note.offered));
+            else if (!note.offered.empty() && (!kept_back_before.contains(note.id) ||
+                                               (note.writer == device.writer && is_offered(note))))
                 kept.insert(note.record);
     });
+    // Of these the value is kept for a person, and not the record.
+    const auto is_replaced = [&](const RecordId& id, std::uint16_t number, const LiveValue& l) {
+        return std::any_of(replaced.begin(), replaced.end(), [&](const RecordState& r) {
+            const auto at = r.fields.find(number);
+            return r.id == id && at != r.fields.end() &&
+                   std::any_of(at->second.live.begin(), at->second.live.end(),
+                               [&](const LiveValue& k) {
+                                   return k.dot == l.dot && k.key == l.key && k.value == l.value;
+                               });
+        });
+    };
     for (const std::string& bytes : request.witnessed) {
         const RecordState state = decode_record(bytes);
         if (kept.contains(state.id)) continue;
         offered.insert(state.id);
         for (const auto& [number, field] : state.fields)
             for (const LiveValue& l : field.live)
-                if (const int which = oracle_.which({state.id, number}, l); which >= 0)
+                if (const int which = oracle_.which({state.id, number}, l);
+                    which >= 0 && !is_replaced(state.id, number, l))
                     oracle_.offered(which);
     }
     look_at_centre([&](server::Transaction& tx) {

@@ -1219,6 +1219,33 @@ TEST_CASE("what a file put back writes where another had written over what was l
     }
 }
 
+TEST_CASE(
+    "what stood under a counter that a file put back has used meanwhile is kept for a person") {
+    BothCopied both;
+    auto& [world, phone, tablet, dairy, backup, copy] = both;
+    world.settle();
+    world.restore_server(backup);
+    Device& second = world.clone(phone, copy);
+    world.cut(phone);
+    world.cut(tablet);
+    expect(second.edit(dairy).set(&Customer::remarks, "danach").save());
+    world.settle();
+    CHECK(second.writer == phone.writer);
+    tablet.online = true;
+    for (int round = 0; round < 2; ++round) world.settle();
+    CHECK(tablet.read(dairy).remarks.siblings == std::vector<std::string>{"danach"});
+    std::vector<server::RecoveryNote> kept;
+    for (const auto& note : world.storage().begin_read()->recovery_notes("default"))
+        if (!note.offered.empty()) kept.push_back(note);
+    REQUIRE(kept.size() == 1);
+    CHECK(kept[0].code == server::recovery_code::kReplaced);
+    CHECK(to_json(show(decode_record(kept[0].offered)), {}).find("verloren") != std::string::npos);
+    REQUIRE(world.engine().accept_offered("default", kept[0].id));
+    world.settle();
+    for (Device* device : {&tablet, &second})
+        CHECK(device->read(dairy).remarks.siblings.size() == 2);
+}
+
 TEST_CASE("a server restored twice gets back what came between") {
     World world;
     auto [phone, tablet] = world.pair("territory/DE-50");
