@@ -467,9 +467,11 @@ void Admission::settle_departed(StoredRecord& record) {
     note(departure || lost ? reviews_ : refusals_, record.state.id, {}, "not_in_scope", {"home"});
 }
 
-/// A file that goes on under another name made it before it heard that it is here, and has left.
+/// A file that goes on under another name made it before it heard that it is here, and has left; or
+/// never came to where this device made it, because its customer had left before.
 void Admission::tell_again(StoredRecord& record) {
-    if (const auto departure = departure_of(record)) changes_.depart(record, departure->from);
+    if (reaches(device_, record.state.scope)) return;
+    if (const auto departure = departure_above(record)) changes_.depart(record, departure->from);
 }
 
 void Admission::check_home(const Change& change) {

@@ -470,6 +470,39 @@ TEST_CASE("work captured after the customer had left waits for a person, and not
     CHECK(north.store->overview().unreceived_since);
 }
 
+TEST_CASE("what a copy made too late and was accepted where it is now leaves its origin too") {
+    Territories world;
+    Device& north = world.north;
+    world.settle();
+    world.cut(north);
+    world.hand_over(world.customer, kSouth);
+    while (world.engine().carry_on() > 0) {
+    }
+    world.pass(3'600'000);
+    const Id<Complaint> late = north.capture(a_complaint(world.customer));
+    Device& copy = world.clone(north);
+    world.cut(copy);
+    world.north.online = true;
+    world.settle();
+    world.heal_and_settle();
+    REQUIRE(copy.writer != north.writer);
+    REQUIRE(north.store->overview().review == 1);
+    REQUIRE(copy.store->overview().review == 1);
+    world.give_scopes(copy, {kSouth});
+    for (Device* device : {&copy, &north}) {
+        std::optional<Dot> bundle;
+        world.storage().begin_read()->open_bundles("default", [&](const server::StoredBundle& b) {
+            if (b.writer == device->writer) bundle = Dot{b.writer, b.counter};
+        });
+        REQUIRE(bundle);
+        REQUIRE(world.engine().accept("default", *bundle)->verdict == Verdict::applied);
+    }
+    world.settle();
+    CHECK(copy.store->find(late));
+    CHECK_FALSE(north.store->find(late));
+    world.converged();
+}
+
 namespace {
 
 void merge_customers(Device& office, const RecordId& lost, const RecordId& into) {
