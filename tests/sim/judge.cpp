@@ -209,6 +209,12 @@ void Simulation::judge_unsent(Unit& u) {
         const Store::Core::Reading reading(u.store->core());
         const auto loaded = load(reading.db, *kinds_.at(id), id);
         if (!loaded) return at->second;
+        // A late answer of a centre that has been restored since confirms what that one has lost;
+        // it will be offered.
+        for (const auto& [field, state] : loaded->row.confirmed.fields)
+            for (const LiveValue& l : state.live)
+                if (const int which = oracle_.which({id, field}, l); taken_back_.contains(which))
+                    at->second.insert(which);
         for (const PendingChange& change : loaded->pending)
             for (const Write& write : change.writes) {
                 const Site site{id, write.field};

@@ -155,6 +155,7 @@ private:
             restore_at_ = drawn();
             put_back_at_ = drawn();
             clone_at_ = drawn();
+            if (!off()) draw_interruptions();
             if (!restore_at_.empty()) backup_ = 0.02 + real() * 0.1;
             if (!put_back_at_.empty()) copy_ = 0.02 + real() * 0.1;
             copied_ = device_events_[below(devices_)];
@@ -172,9 +173,20 @@ private:
         enrol_ = 0.01 + real() * 0.05;
     }
 
+    /// While devices recover from a restored centre, the next fault strikes; a restored centre may
+    /// be one that knew of the recovery.
+    void draw_interruptions() {
+        for (const std::size_t restored : std::set<std::size_t>(restore_at_)) {
+            const auto soon = [&] { return restored + 1 + below(40); };
+            if (below(2)) backup_at_.insert(soon());
+            for (auto* next : {&restore_at_, &put_back_at_, &clone_at_})
+                if (below(3) == 0) next->insert(soon());
+        }
+    }
+
     void recover(std::size_t i) {
         const auto one = [&] { return at(below(devices_)); };
-        if (happens(backup_)) add("backup", {});
+        if (happens(backup_) || backup_at_.contains(i)) add("backup", {});
         if (restore_at_.contains(i)) add("restore", {});
         if (happens(copy_)) add("copy", {{"device", copied_}});
         if (put_back_at_.contains(i)) add("put_back", {{"device", copied_}});
@@ -368,7 +380,8 @@ private:
     std::uint32_t last_apart_ = 500'000;
     std::vector<std::pair<std::uint32_t, std::int64_t>> customers_apart_;
     std::vector<std::uint32_t> records_apart_, sent_apart_;
-    std::set<std::size_t> restore_at_, put_back_at_, clone_at_, reinstall_at_, revoke_at_;
+    std::set<std::size_t> backup_at_, restore_at_, put_back_at_, clone_at_, reinstall_at_,
+        revoke_at_;
     std::int64_t copied_ = 0;
     std::vector<std::pair<std::uint32_t, std::int64_t>> clones_;  // with their tenants
     double backup_ = 0, copy_ = 0, user_ = 0, scopes_ = 0, erase_ = 0, enrol_ = 0;
