@@ -23,6 +23,15 @@ namespace {
 
 constexpr std::int64_t kAheadMsMax = 5 * 60'000;  // of the server's clock, for its own dots
 
+/// A state request whose author had heard that it arrived, and not yet what it led to.
+void decide_if_open(Round& round, Changeset& changes, const Device& device, const RecordId& id) {
+    StoredRecord& record = *changes.find(id);
+    if (kind_numbered(record.state.kind)->name == "state_request" &&
+        shown_text(record, "verdict").empty() &&
+        changes.find(shown_reference(record, "subject_id")))
+        decide(round, changes, device, record);
+}
+
 /// `C-2026-00007` -> `C-2026`, 7.
 std::optional<std::pair<std::string, std::uint64_t>> numbered(const std::string& text) {
     const std::size_t dash = text.rfind('-');
@@ -174,13 +183,9 @@ public:
         carry_out_late(round_, device_.tenant, joined_);
     }
 
-    /// A state request whose author had heard that it arrived, and not yet what it led to.
+    /// What it asks for may not be here yet; it is decided when that comes.
     void judge_again() {
-        for (const RecordId& id : fresh_)
-            if (StoredRecord& record = *changes_.find(id);
-                kind_numbered(record.state.kind)->name == "state_request" &&
-                shown_text(record, "verdict").empty())
-                decide(round_, changes_, device_, record);
+        for (const RecordId& id : fresh_) decide_if_open(round_, changes_, device_, id);
     }
 
     /// Hangs a record on its customer, where that is here.
@@ -402,7 +407,10 @@ void settle_unrooted(Round& round, const std::string& tenant) {
         round.tx.save_root(tenant, note.record, record->root);
         round.tx.remove(note);
         rooted.push_back(note.record);
+        if (const auto device = round.tx.device(note.writer))
+            decide_if_open(round, changes, *device, note.record);
     }
+    changes.save();
     carry_out_late(round, tenant, rooted);
 }
 
