@@ -8,12 +8,15 @@
 #include "server/auth/access.hpp"
 #include "server/http/message.hpp"
 #include "sim/violation.hpp"
+#include "store/apply.hpp"
 #include "store/core.hpp"
 #include "store/pending.hpp"
 #include "store/replica.hpp"
 
 namespace rapport::sim {
 namespace {
+
+constexpr std::int64_t kHiddenMs = std::chrono::milliseconds(kHiddenFor).count();
 
 constexpr std::int64_t kRoundMs = 3'600'000;
 constexpr int kRoundsMax = 20;
@@ -288,6 +291,7 @@ void Simulation::happen(const Event& event) {
         if (event.verb == "server" || !servers_.empty()) (this->*verb->second)(event);
     } else if (event.verb == "pass") {
         now_ms_ += event.get("ms");
+        forgetful_ |= event.get("ms") > kHiddenMs;  // what has departed goes
         if (event.get("ms") >= 86'400'000) strike("nothing heard for days");
         if (event.get("ms") >= 180 * 86'400'000LL)
             strike("nothing heard for longer than the horizon");

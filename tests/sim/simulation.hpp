@@ -248,6 +248,8 @@ private:
     /// A sync that came to its end has offered all of it.
     void note_offered(const Unit& unit);
     void note_arrivals(std::uint64_t writer, const std::vector<std::string>& bundles);
+    /// Has the centre a note that keeps an offer of this record for a person?
+    static bool keeps_back(server::Transaction& tx, const std::string& tenant, const RecordId& id);
     void judge_record(server::Transaction& tx, std::int64_t tenant, const RecordId& id);
     void judge_sent(server::Transaction& tx, const server::Device& device,
                     std::string_view archive);
