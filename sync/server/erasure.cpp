@@ -473,6 +473,10 @@ Stripped strip(Transaction& tx, const Erasures& erasures, const Device& device, 
     const auto look_at = [&](const RecordId& id) {
         const RecordState* state = find(id);
         if (subjects.contains(id) || (state && reached(*state, subjects, find))) stored.insert(id);
+        if (state) return;
+        // What a recovery kept back for a person is not here, and yet it says what it is about.
+        if (const auto kept = tx.kept_back(device.tenant, id))
+            if (reached(decode_record(*kept), subjects, find)) stored.insert(id);
     };
     const auto look_into = [&](const Bundle& at) {
         for (const Change& change : at.changes) {

@@ -828,6 +828,15 @@ public:
                              std::string(q.blob(7))});
         return notes;
     }
+    std::optional<std::string> kept_back(const std::string& tenant,
+                                         const RecordId& record) override {
+        auto q = db_.prepare(
+            "SELECT offered FROM recovery_note WHERE tenant = ? AND record = ? AND "
+            "length(offered) > 0 ORDER BY id DESC LIMIT 1");
+        q.bind_all(tenant, record);
+        if (!q.step()) return std::nullopt;
+        return std::string(q.blob(0));
+    }
     void remove(const RecoveryNote& n) override {
         db_.prepare("DELETE FROM recovery_note WHERE tenant = ? AND id = ?")
             .bind_all(n.tenant, n.id)

@@ -314,6 +314,9 @@ public:
     virtual void save(const RecoveryNote& note) = 0;
     /// In the order they were first noted.
     virtual std::vector<RecoveryNote> recovery_notes(const std::string& tenant) = 0;
+    /// The encoded record as the newest note keeps it back; none if no note does.
+    virtual std::optional<std::string> kept_back(const std::string& tenant,
+                                                 const RecordId& record) = 0;
     virtual void remove(const RecoveryNote& note) = 0;
     /// The user behind a writer whose device row a restored server has lost.
     virtual void save_author(std::uint64_t writer, const std::string& name) = 0;
