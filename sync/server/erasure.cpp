@@ -305,11 +305,28 @@ public:
         if (at == known_.end()) at = known_.emplace(id, tx_.record(tenant_, id)).first;
         return at->second ? &at->second->state : nullptr;
     }
+    /// What a recovery kept back for a person is not here, and yet it says what it is about.
+    const RecordState* also_kept_back(const RecordId& id) const {
+        if (const RecordState* stored = (*this)(id)) return stored;
+        auto at = kept_back_.find(id);
+        if (at == kept_back_.end()) {
+            const auto bytes = tx_.kept_back(tenant_, id);
+            at = kept_back_.emplace(id, bytes ? std::optional(decode_record(*bytes)) : std::nullopt)
+                     .first;
+        }
+        return at->second ? &*at->second : nullptr;
+    }
+    /// Do orders about these subjects reach it?
+    bool reached(const RecordState& state, const std::set<RecordId>& subjects) const {
+        return rapport::reached(state, subjects,
+                                [&](const RecordId& id) { return also_kept_back(id); });
+    }
 
 private:
     Transaction& tx_;
     const std::string& tenant_;
     mutable std::map<RecordId, std::optional<StoredRecord>> known_;
+    mutable std::map<RecordId, std::optional<RecordState>> kept_back_;
 };
 
 constexpr const char* kScrubNote = "scrub_due";
@@ -367,11 +384,11 @@ StripCount strip_stored(Round& round, const std::string& tenant, Transaction::Wh
         count.bundles += any ? 1U : 0U;
         return any;
     });
+    const Finder find(round.tx, tenant);
     for (RecoveryNote& note : round.tx.recovery_notes(tenant)) {
         if (note.offered.empty()) continue;
         RecordState offered = decode_record(note.offered);
-        bool is = ids.contains(offered.id);
-        for (const RecordId& id : references_of(offered)) is |= subjects.contains(id);
+        bool is = ids.contains(offered.id) || find.reached(offered, subjects);
         for (const RecordId& id : parents_of(offered)) is |= ids.contains(id);
         if (!is || released(offered.id) || !strip(offered)) continue;
         note.offered = encode_record(offered);
@@ -439,12 +456,12 @@ void carry_out_late(Round& round, const std::string& tenant, const std::vector<R
     std::set<RecordId> again, late;
     for (const RecordId& id : records) {
         const RecordState* state = find(id);
-        if (!state || round.erasures->released(tenant, id) || !reached(*state, subjects, find))
+        if (!state || round.erasures->released(tenant, id) || !find.reached(*state, subjects))
             continue;
         late.insert(id);
         if (!holds_words(*state)) continue;
         for (const RecordId& subject : subjects)
-            if (reached(*state, {subject}, find)) again.insert(subject);
+            if (find.reached(*state, {subject})) again.insert(subject);
     }
     for (const Erasures::Line& line : round.erasures->lines())
         if (line.decided.is_nil() && line.tenant == tenant && again.contains(line.order.subject))
@@ -471,12 +488,8 @@ Stripped strip(Transaction& tx, const Erasures& erasures, const Device& device, 
     const Finder find(tx, device.tenant);
     std::set<RecordId> stored;  // of those the bundle changes or hangs on
     const auto look_at = [&](const RecordId& id) {
-        const RecordState* state = find(id);
-        if (subjects.contains(id) || (state && reached(*state, subjects, find))) stored.insert(id);
-        if (state) return;
-        // What a recovery kept back for a person is not here, and yet it says what it is about.
-        if (const auto kept = tx.kept_back(device.tenant, id))
-            if (reached(decode_record(*kept), subjects, find)) stored.insert(id);
+        const RecordState* state = find.also_kept_back(id);
+        if (subjects.contains(id) || (state && find.reached(*state, subjects))) stored.insert(id);
     };
     const auto look_into = [&](const Bundle& at) {
         for (const Change& change : at.changes) {
@@ -531,7 +544,7 @@ bool strip(Transaction& tx, const Erasures& erasures, const std::string& tenant,
     const std::set<RecordId>& subjects = erasures.subjects(tenant);
     if (subjects.empty()) return false;
     const Finder find(tx, tenant);
-    if (!reached(witnessed, subjects, find)) return false;
+    if (!find.reached(witnessed, subjects)) return false;
     if (erasures.released(tenant, witnessed.id) && !subjects.contains(witnessed.id)) return false;
     const Kind* kind = kind_numbered(witnessed.kind);
     witnessed.fields.erase_if([&](const auto& entry) {

@@ -315,42 +315,86 @@ TEST_CASE("what devices offer a restored centre is held to the orders as well") 
     CHECK(office.world.differences().empty());
 }
 
-TEST_CASE("words in review lose what an order takes as soon as the record is here again") {
+/// A centre restored to before a customer came who was erased later; the device that made them is
+/// cut off, and another, told to erase and now out of reach, has said something about them.
+struct Forgotten {
     World world;
     Device& roving = world.device("R17", Role::rep, {"territory/DE-50"});
     Device& south = world.device("R23", Role::rep, {"territory/DE-51"});
-    world.settle();
-    const std::string backup = world.back_up_server();
+    Id<Customer> customer;
+    Id<Visit> visit;
+    Id<Attachment> photo;
+
+    Forgotten() {
+        world.settle();
+        const std::string backup = world.back_up_server();
+        world.give_scopes(roving, {"territory/DE-50", "territory/DE-51"});
+        customer = world.customer(south);
+        visit = south.capture(a_visit(customer));
+        Attachment lid;
+        lid.subject_id = visit;
+        lid.role = AttachmentRole::photo;
+        lid.media_type = "image/jpeg";
+        lid.size = 1;
+        lid.sha256 = std::string(64, 'a');
+        photo = south.capture(lid);
+        REQUIRE(south.last);
+        world.settle();
+        REQUIRE(world.engine().erase("default", customer, false));
+        world.settle();
+        REQUIRE(roving.edit(customer).set(&Customer::remarks, kNumber).save());
+        REQUIRE(roving.edit(visit).set(&Visit::summary, kSpoken).save());
+        REQUIRE(roving.edit(photo).set(&Attachment::caption, kNoted).save());
+        world.restore_server(backup);
+        world.cut(south);
+    }
+    std::vector<server::RecoveryNote> kept_back() {
+        return world.storage().begin_read()->recovery_notes("default");
+    }
+};
+
+TEST_CASE("words in review lose what an order takes as soon as the record is here again") {
+    Forgotten at;
+    World& world = at.world;
+    at.roving.session->begin();
+    while (at.kept_back().empty())
+        at.roving.take(
+            world.engine().sync({at.roving.writer, at.roving.session->next_request()}).archive);
     {
+        // Nothing at the centre tells any more what the visit is about.
         const auto transaction = world.storage().begin_write();
-        server::Device row = *transaction->device(roving.writer);
-        row.scopes.emplace_back("territory/DE-51");
-        transaction->save(row);
+        for (const server::RecoveryNote& kept : transaction->recovery_notes("default"))
+            transaction->remove(kept);
         transaction->commit();
     }
-    const Id<Customer> customer = world.customer(south);
-    const Id<Visit> visit = south.capture(a_visit(customer));
     world.settle();
-    REQUIRE(world.engine().erase("default", customer, false));
-    world.settle();
-    // Said by somebody who has been told to erase.
-    REQUIRE(roving.edit(customer).set(&Customer::remarks, kNoted).save());
-    REQUIRE(roving.edit(visit).set(&Visit::summary, kSpoken).save());
-
-    world.restore_server(backup);
-    world.cut(south);
-    world.settle();
-    CHECK(roving.store->overview().waiting == 1);  // and comes again
+    CHECK(at.roving.store->overview().waiting == 2);  // and come again
     CHECK_FALSE(holds(world.server_file(), kSpoken));
     world.pass(8 * kDayMs);
     world.settle();
-    REQUIRE(roving.store->overview().review == 1);
-    REQUIRE(holds(world.server_file(), kSpoken));
+    REQUIRE(at.roving.store->overview().review == 2);
+    for (const std::string& words : {kSpoken, kNoted}) REQUIRE(holds(world.server_file(), words));
     world.heal_and_settle();
-    REQUIRE(world.storage().begin_read()->record("default", customer));
+    REQUIRE(world.storage().begin_read()->record("default", at.customer));
     REQUIRE(world.engine().scrub());
-    for (const std::string& words : {kNoted, kSpoken})
+    for (const std::string& words : {kNumber, kSpoken, kNoted})
         CHECK_FALSE(holds(world.server_file(), words));
+}
+
+TEST_CASE("words about what a recovery has kept back are held as if it were here") {
+    Forgotten at;
+    at.world.settle();
+    REQUIRE_FALSE(at.world.storage().begin_read()->record("default", at.visit));
+    REQUIRE(at.kept_back().size() == 3);
+    const auto held = at.world.storage().begin_read()->held_texts("default", {});
+    REQUIRE(held.size() == 2);
+    CHECK(held[0].record == at.visit);
+    CHECK(held[1].record == at.photo);  // on the visit, which is kept back as well
+    CHECK(at.roving.store->overview().waiting == 0);
+    CHECK_FALSE(holds(at.world.server_file(), kNumber));
+    at.world.heal_and_settle();
+    REQUIRE(at.world.storage().begin_read()->record("default", at.photo));
+    CHECK(at.world.storage().begin_read()->held_texts("default", {}).size() == 2);
 }
 
 TEST_CASE("a centre that lost an order gets it back from a device before it serves anybody") {
