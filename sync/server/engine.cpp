@@ -235,8 +235,8 @@ private:
         decode_bundles();
         for (const Bundle& bundle : bundles_)
             answer_bundle(bundle, round_.tx.verdict(device_.writer, bundle.counter));
-        bring_down();
         load_late();
+        bring_down();
         answer_late();
         ServerEntry& entry =
             *std::find_if(device_.entries.begin(), device_.entries.end(),
@@ -397,12 +397,23 @@ private:
             return;
         }
         Carried carried;
+        std::vector<RecordId> judged;
+        const auto note_judged = [&](const Bundle& bundle) {
+            for (const Change& change : bundle.changes) judged.push_back(change.id);
+        };
         // What was refused the device does not merge; a restored server may hold it nevertheless,
         // offered by others.
         for (std::size_t i = 0; i < bundles_.size(); ++i)
-            if (reply_.verdicts[i].verdict == Verdict::applied)
+            if (reply_.verdicts[i].verdict == Verdict::applied) {
                 carried.emplace(bundles_[i].counter, &bundles_[i]);
-        Page page = pull(round_, device_, basis_, carried, as_sent_, anew_);
+                note_judged(bundles_[i]);
+            }
+        for (const LateVerdict& v : late_)
+            if (v.verdict.verdict == Verdict::applied)
+                if (const auto stored = round_.tx.bundle(device_.writer, v.counter);
+                    stored && !stored->bytes.empty())
+                    note_judged(decode_bundle(stored->bytes));
+        Page page = pull(round_, device_, basis_, carried, judged, as_sent_, anew_);
         if (!page.confirmed.empty())
             reply_.confirmed = Confirmed{runs_of(page.confirmed), page.confirmed_sum};
         const auto append = [](auto& to, auto& from) {
@@ -411,6 +422,7 @@ private:
         };
         append(reply_.records, page.records);
         reply_.departures = std::move(page.departures);
+        reply_.not_yours = std::move(page.not_yours);
         append(reply_.authors, page.authors);
         reply_.cursor = std::move(page.cursor);
         reply_.checkpoint = page.checkpoint;

@@ -103,7 +103,7 @@ public:
     Reader(Round& round, const Device& device, const Carried& carried, bool as_sent)
         : round_(round), device_(device), carried_(carried), as_sent_(as_sent) {}
 
-    Page read(std::string_view bytes, bool anew) {
+    Page read(std::string_view bytes, const std::vector<RecordId>& judged, bool anew) {
         const Cursor from = Cursor::decode(bytes);
         const std::int64_t today = round_.now_ms() / kDayMs;
         Cursor to = from;
@@ -115,7 +115,7 @@ public:
         }
         if (anew) to.renews = page_.renewal_begins = true;
         const auto streams = streams_of(device_, round_.tx.streams(device_.tenant));
-        if (place_in(streams, to)) take_departed_before();
+        place_in(streams, to);
         download(streams, to);
         if (!page_.download || !downloads(to)) {
             const Progress before{page_, writers_, to.places};
@@ -129,6 +129,7 @@ public:
                 std::tie(page_, writers_, to.places) =
                     std::tie(before.page, before.writers, before.places);
         }
+        tell_out_of_reach(judged);
         // A stream that waited for the end of this pull is downloaded next: the first page of it
         // shows what lies staged.
         const bool follows = page_.checkpoint && to.places.size() < streams.size();
@@ -147,35 +148,33 @@ public:
 private:
     /// Streams the cursor does not know begin with a download; one that appears in the middle of a
     /// pull waits for its end, so that what lies staged on the device becomes visible as a whole.
-    /// Returns whether one begins.
-    static bool place_in(const std::vector<Stream>& streams, Cursor& to) {
+    static void place_in(const std::vector<Stream>& streams, Cursor& to) {
         std::map<std::uint64_t, Place> places;
-        bool begins = false;
         for (const Stream& stream : streams) {
             const auto at = to.places.find(stream.id);
             if (at != to.places.end() && at->second.position <= stream.head)
                 places.insert(*at);
-            else if (!to.under_way) {
+            else if (!to.under_way)
                 places[stream.id] = {stream.head, download_order().front()->number, above_all()};
-                begins = true;
-            }
         }
         to.places = std::move(places);
-        return begins;
     }
 
-    /// What the device made may have been taken up by an answer that was lost, and have left before
-    /// this download begins: it lies behind no cursor then.
-    void take_departed_before() {
-        std::set<RecordId> seen;
-        for (const auto& [counter, bundle] : carried_)
-            for (const Change& change : bundle->changes) {
-                const auto stored = round_.tx.look_at(device_.tenant, change.id);
-                if (stored && stored->state.move > 0 && !reaches(device_, stored->state.scope) &&
-                    seen.insert(change.id).second)
-                    tell_departed(stored->state.kind, change.id, stored->state.move,
-                                  stored->state.scope);
-            }
+    /// What the device made may have been taken up by an answer that was lost, in a territory that
+    /// was its own only then, or have left before a download begins: it lies behind no cursor.
+    void tell_out_of_reach(const std::vector<RecordId>& judged) {
+        std::set<RecordId> told;
+        for (const protocol::Departed& departed : page_.departures) told.insert(departed.id);
+        for (const RecordId& id : judged) {
+            const auto stored = round_.tx.look_at(device_.tenant, id);
+            if (!stored || reaches(device_, stored->state.scope) || !told.insert(id).second)
+                continue;
+            const RecordState& state = stored->state;
+            if (state.move > 0)
+                tell_departed(state.kind, id, state.move, state.scope);
+            else
+                page_.not_yours.push_back(id);
+        }
     }
 
     struct Progress {
@@ -380,13 +379,13 @@ private:
 void check_cursor(std::string_view cursor) { Cursor::decode(cursor); }
 
 Page pull(Round& round, const Device& device, std::string_view cursor, const Carried& carried,
-          bool as_sent, bool anew) {
+          const std::vector<RecordId>& judged, bool as_sent, bool anew) {
     try {
-        Page page = Reader(round, device, carried, as_sent).read(cursor, anew);
+        Page page = Reader(round, device, carried, as_sent).read(cursor, judged, anew);
         const bool at_once =
             page.checkpoint && !page.download && !page.renewal && !Cursor::decode(cursor).under_way;
         if (page.confirmed.empty() || at_once) return page;
-        return Reader(round, device, carried, false).read(cursor, anew);
+        return Reader(round, device, carried, false).read(cursor, judged, anew);
     } catch (const Error& e) {
         if (e.code() != ErrorCode::protocol_violated) throw;
         throw Error(ErrorCode::internal, "an entry of the server holds bytes that are no cursor");

@@ -23,6 +23,7 @@ using Carried = std::map<std::uint64_t, const Bundle*>;
 struct Page {
     std::vector<std::string> records;  ///< encoded, projected to what the device may see
     std::vector<protocol::Departed> departures;
+    std::vector<RecordId> not_yours;  ///< judged ones that live out of reach and have never moved
     std::vector<protocol::Author> authors;
     std::string cursor;           ///< where the next page begins; the same bytes if nothing moved
     bool checkpoint = false;      ///< every stream reached its head as this transaction sees it
@@ -43,10 +44,12 @@ struct Page {
 /// device holds them, unless they were merged into another record than the bundle names. With
 /// `as_sent` a record stays out as a whole (Page::confirmed) if the device had it before and only
 /// the bundles of this request have changed it, as they came; only if one page is enough for all.
-/// `anew` says that the device asks from the start because it holds nothing any more: a renewal.
-/// Throws Error(internal) for bytes that are no cursor: they come from the server's own entries.
+/// `judged` are the records that the reply confirms with a verdict: of those that the device does
+/// not reach it is told, whether or not a change of its streams is about them. `anew` says that the
+/// device asks from the start because it holds nothing any more: a renewal. Throws Error(internal)
+/// for bytes that are no cursor: they come from the server's own entries.
 Page pull(Round& round, const Device& device, std::string_view cursor, const Carried& carried,
-          bool as_sent, bool anew);
+          const std::vector<RecordId>& judged, bool as_sent, bool anew);
 
 /// The cursor with the start of each stream it does not know: such a stream is not downloaded but
 /// read from its first change. A device whose sync with a restored server is at its end may hold

@@ -127,6 +127,33 @@ TEST_CASE("what changes, comes and goes during a first download is right at its 
     converged(world);
 }
 
+TEST_CASE(
+    "what a device made is not shown where it had the territory only while an answer was lost") {
+    World world(small_pages());
+    Device& roving = world.device("R17", Role::rep, {kNorth});
+    world.device("R23", Role::rep, {kSouth});
+    const Id<Customer> customer = world.customer(roving);
+    world.settle();
+    world.cut(roving);
+    world.hand_over(customer, kSouth);
+    world.settle();
+    const Id<Visit> visit = roving.capture(a_visit(customer));
+    world.give_scopes(roving, {kNorth, kSouth});
+    REQUIRE(
+        world.engine().sync({roving.writer, roving.session->next_request()}).error_code.empty());
+    world.give_scopes(roving, {kNorth});
+    world.heal_and_settle();
+    CHECK(world.storage().begin_read()->record("default", visit));
+    CHECK_FALSE(roving.store->find(visit));
+    CHECK(roving.store->overview().queued == 0);
+    converged(world);
+    // And it comes with the territory.
+    world.give_scopes(roving, {kNorth, kSouth});
+    world.settle();
+    CHECK(roving.store->find(visit));
+    converged(world);
+}
+
 TEST_CASE("what a device made and somebody handed over before its download begins is not shown") {
     World world(small_pages());
     Device& fresh = world.device("R17", Role::rep, {kNorth});
