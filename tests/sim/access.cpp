@@ -86,9 +86,13 @@ Simulation::Standing Simulation::standing(const Unit& u) {
     look_at_centre([&](server::Transaction& tx) {
         const auto device = tx.device(u.writer);
         if (!device) return;
-        // A fork that is turned away asks for itself again, under the name it came of.
-        const auto fork = tx.device(u.writer_before);
-        const bool revoked = device->revoked || (fork && fork->parent == u.writer && fork->revoked);
+        // A fork that is turned away, and a file put back to the middle of its fork, asks for it
+        // again under the name it came of.
+        const auto devices = tx.devices();
+        const bool revoked =
+            device->revoked || std::any_of(devices.begin(), devices.end(), [&](const auto& fork) {
+                return fork.parent == u.writer && fork.revoked;
+            });
         standing = revoked ? Standing::revoked : Standing::known;
     });
     return standing;

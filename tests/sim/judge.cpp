@@ -118,6 +118,31 @@ bool Simulation::keeps_back(server::Transaction& tx, const std::string& tenant,
     });
 }
 
+/// The same value that one user put into the same place twice, where a restored centre has
+/// forgotten one of the names it came under. It is one from then on.
+void Simulation::note_taken_for_one(server::Transaction& tx, const server::StoredRecord& stored,
+                                    const Site& site, std::set<int>& expected,
+                                    const std::set<int>& live) {
+    const auto user_of = [&](std::uint64_t writer) {
+        const auto device = tx.device(writer);
+        return device ? device->rep : tx.author(writer).value_or("");
+    };
+    const auto at = stored.state.fields.find(site.field);
+    if (at == stored.state.fields.end()) return;
+    std::erase_if(expected, [&](int number) {
+        const Capture& capture = oracle_.at(number);
+        if (live.contains(number) || capture.dot == Dot{}) return false;
+        for (const LiveValue& l : at->second.live)
+            if (l.key == capture.key && l.value == capture.value &&
+                !(tx.device(l.dot.writer) && tx.device(capture.dot.writer)) &&
+                user_of(l.dot.writer) == user_of(capture.dot.writer)) {
+                oracle_.taken_for(number, oracle_.which(site, l));
+                return true;
+            }
+        return false;
+    });
+}
+
 /// A value leaves the live set only by a write whose author's screen had shown it, and enters it
 /// once.
 void Simulation::judge_record(server::Transaction& tx, std::int64_t tenant, const RecordId& id) {
@@ -125,7 +150,7 @@ void Simulation::judge_record(server::Transaction& tx, std::int64_t tenant, cons
     for (const std::uint16_t number : oracle_.followed(id)) {
         const Site site{id, number};
         if (orders_wait_ && is_erased(site)) continue;
-        const std::set<int> expected = is_erased(site) ? std::set<int>{} : oracle_.live(site);
+        std::set<int> expected = is_erased(site) ? std::set<int>{} : oracle_.live(site);
         std::set<int> live;
         std::size_t values = 0;
         if (stored)
@@ -145,6 +170,7 @@ void Simulation::judge_record(server::Transaction& tx, std::int64_t tenant, cons
                                " ms ahead of the centre");
                 }
         if (doubled()) continue;  // what comes back after two faults is listed for a person
+        if (stored && restores_ > 0) note_taken_for_one(tx, *stored, site, expected, live);
         expect(values == live.size(), "every effect exactly once",
                id.text() + " field " + std::to_string(number) + " holds a value twice");
         for (const int which : expected)

@@ -57,6 +57,12 @@ public:
     void gone(int number) { at(number).gone = true; }
     /// A restored centre was offered this value and took it: with it comes all that it replaced.
     void offered(int number);
+    /// The centre takes this value for another one that is there, and does not list it apart: who
+    /// replaces that replaces both.
+    void taken_for(int number, int other) {
+        at(other).seen.insert(number);
+        entered_.erase(number);
+    }
     /// What the centre knows, for a backup of it, and back to that.
     struct Known {
         std::set<int> arrived, entered;

@@ -1389,7 +1389,7 @@ void Simulation::note_writer(Unit& u) {
     on(u, [&] {
         const std::uint64_t writer = Replica(*u.store).identity()->writer;
         if (u.writer == writer) return;
-        u.writer_before = std::exchange(u.writer, writer);
+        u.writer = writer;
         strike("file went on as a fork");
         // A file that has left more entries than are kept since the backup cannot tell.
         expect(copies_ + restores_ > 0, "nobody forks without a copy",

@@ -91,7 +91,6 @@ private:
         };
         std::string rep;
         std::uint64_t writer = 0;
-        std::uint64_t writer_before = 0;         ///< the name it went under before that
         std::set<int> unsent;                    ///< captures, as far as the centre has said
         bool declined = false;                   ///< it waits to be enrolled anew
         bool switched = false;                   ///< somebody has logged out of it
@@ -251,6 +250,8 @@ private:
     /// Has the centre a note that keeps an offer of this record for a person?
     static bool keeps_back(server::Transaction& tx, const std::string& tenant, const RecordId& id);
     void judge_record(server::Transaction& tx, std::int64_t tenant, const RecordId& id);
+    void note_taken_for_one(server::Transaction& tx, const server::StoredRecord& stored,
+                            const Site& site, std::set<int>& expected, const std::set<int>& live);
     void judge_sent(server::Transaction& tx, const server::Device& device,
                     std::string_view archive);
     void judge_unsent(Unit& unit);
