@@ -29,6 +29,13 @@ std::vector<std::string> notes(World& world) {
     return codes;
 }
 
+// For a person to decide on.
+std::vector<server::RecoveryNote> kept_back(World& world) {
+    auto kept = world.storage().begin_read()->recovery_notes("default");
+    std::erase_if(kept, [](const server::RecoveryNote& note) { return note.offered.empty(); });
+    return kept;
+}
+
 std::size_t count(World& world, const Kind& kind) {
     return world.storage().begin_read()->count("default", kind.number);
 }
@@ -138,6 +145,49 @@ TEST_CASE("what was acknowledged after the backup comes back from the devices th
     // The server goes on: stamps, streams and roots.
     const auto stored = world.storage().begin_read()->record("default", leak);
     CHECK(stored->root == dairy);
+}
+
+TEST_CASE("a state request offered before what it asks for is decided when that comes") {
+    World world;
+    Device& phone = world.device("R17", Role::rep, {"territory/DE-50"});
+    Device& office = world.device("Q1", Role::qm, {"territory/*"});
+    const Id<Customer> dairy = world.customer(phone);
+    world.settle();
+    const std::string backup = world.back_up_server();
+    const Id<Complaint> leak = phone.capture(a_complaint(dairy));
+    world.settle();
+    expect(office.store->request_state(leak, "acknowledged", "", {}));
+    world.cut(phone);
+    world.settle();
+    world.restore_server(backup);
+
+    office.session->begin();
+    CHECK_FALSE(exchange(world, office));  // mismatch
+    auto offers = decode<protocol::Request>(office.session->next_request());
+    REQUIRE(offers.more);
+    std::vector<std::string> asked;
+    for (const std::string& bytes : offers.witnessed)
+        if (RecordState state = decode_record(bytes);
+            state.kind == kind_of<StateRequest>().number) {
+            // As its author has it between the verdict and the page.
+            state.fields.erase_if([](const auto& entry) {
+                return entry.second.live.empty() ||
+                       entry.second.live.front().dot.writer == kServerWriter;
+            });
+            asked.push_back(encode_record(state));
+        }
+    REQUIRE(asked.size() == 1);
+    offers.witnessed = asked;
+    REQUIRE_FALSE(office.take(world.engine().sync({office.writer, encode(offers)}).archive).done);
+    world.settle();
+    REQUIRE(count(world, kind_of<StateRequest>()) == 1);
+    REQUIRE_FALSE(world.storage().begin_read()->record("default", leak));
+
+    world.heal_and_settle();
+    for (Device* device : {&phone, &office})
+        CHECK(device->read(leak).state == ComplaintState::acknowledged);
+    CHECK(count(world, kind_of<StateRequest>()) == 1);
+    check_converged(world);
 }
 
 TEST_CASE("a value that was replaced before the server was restored does not come back") {
@@ -1201,9 +1251,7 @@ TEST_CASE("what a file put back writes where another had written over what was l
     last.online = true;
     for (int round = 0; round < 2; ++round) world.settle();
     CHECK(tablet.read(dairy).remarks.siblings == std::vector<std::string>{"darüber"});
-    std::vector<server::RecoveryNote> kept;
-    for (const auto& note : world.storage().begin_read()->recovery_notes("default"))
-        if (!note.offered.empty()) kept.push_back(note);
+    const std::vector<server::RecoveryNote> kept = kept_back(world);
     REQUIRE(kept.size() == 1);
     CHECK(kept[0].code == server::recovery_code::kReplaced);
     CHECK(kept[0].writer == phone.writer);
@@ -1234,9 +1282,7 @@ TEST_CASE(
     tablet.online = true;
     for (int round = 0; round < 2; ++round) world.settle();
     CHECK(tablet.read(dairy).remarks.siblings == std::vector<std::string>{"danach"});
-    std::vector<server::RecoveryNote> kept;
-    for (const auto& note : world.storage().begin_read()->recovery_notes("default"))
-        if (!note.offered.empty()) kept.push_back(note);
+    const std::vector<server::RecoveryNote> kept = kept_back(world);
     REQUIRE(kept.size() == 1);
     CHECK(kept[0].code == server::recovery_code::kReplaced);
     CHECK(to_json(show(decode_record(kept[0].offered)), {}).find("verloren") != std::string::npos);
