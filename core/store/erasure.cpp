@@ -168,7 +168,11 @@ void erase_again(sqlite::Database& db) {
     std::set<RecordId> subjects;
     for (const ErasureOrder& order : orders_after(db, 0, SIZE_MAX >> 1))
         subjects.insert(order.subject);
-    if (!subjects.empty()) erase(db, subjects, [](const Kind&, const RecordId&) {});
+    if (subjects.empty()) return;
+    erase(db, subjects, [](const Kind&, const RecordId&) {});
+    const auto identity = stored_identity(db);
+    if (identity && erase_parked(db, *identity, subjects))
+        db.prepare("DELETE FROM meta WHERE key=?").bind(1, kDone).run();
 }
 
 std::vector<ErasureOrder> orders_after(sqlite::Database& db, std::uint64_t number,

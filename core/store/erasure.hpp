@@ -13,7 +13,8 @@ namespace rapport {
 /// beside pending ones, pending and frozen bundles, drafts, what is staged and the search index.
 /// Free pages keep it until Core::scrub() and note_scrubbed(). Part of the caller's transaction.
 void take_orders(Store::Core::Writing& writing, const std::vector<ErasureOrder>& orders);
-/// Takes what all orders of the file reach, once more: for rows that came back from a damaged file.
+/// Takes what all orders of the user reach, once more: for rows that came back, from a damaged file
+/// or from their time away, and for what others left here who had not heard of the orders.
 void erase_again(sqlite::Database& db);
 
 /// Orders above a number, in their order.

@@ -162,7 +162,9 @@ public:
                              ParkedRow::decode(select.blob(2))});
     }
 
-    void run() {
+    /// Was anything there to take?
+    bool run() {
+        bool any = false;
         for (std::size_t before = 0; before != reached_.size();) {
             before = reached_.size();
             for (Parked& p : rows_)
@@ -171,15 +173,19 @@ public:
         }
         for (Parked& p : rows_) {
             const Kind* kind = kind_named(p.table);
+            const std::string before = p.row.encode();
             if (kind ? reached_.contains(id_in(p.row, "id")) && erase_row(*kind, p.row)
                 : p.table == "change" ? erase_change(p.row)
                 : p.table == "bundle" ? erase_bundle(p.row)
                                       : false)
-                keep(p);
+                any |= keep(p, before);
             const bool loose = p.table == "draft_text" || p.table == "external_id";
-            if (loose && reached_.contains(id_in(p.row, "record")))
+            if (loose && reached_.contains(id_in(p.row, "record"))) {
                 db_.prepare("DELETE FROM parked WHERE seq=?").bind(1, p.seq).run();
+                any = true;
+            }
         }
+        return any;
     }
 
 private:
@@ -257,11 +263,11 @@ private:
         bytes->bytes = encode_bundle(bundle);
         return any;
     }
-    void keep(const Parked& p) {
-        db_.prepare("UPDATE parked SET body=? WHERE seq=?")
-            .bind_blob(1, p.row.encode())
-            .bind(2, p.seq)
-            .run();
+    bool keep(const Parked& p, const std::string& before) {
+        const std::string body = p.row.encode();
+        if (body == before) return false;
+        db_.prepare("UPDATE parked SET body=? WHERE seq=?").bind_blob(1, body).bind(2, p.seq).run();
+        return true;
     }
 
     sqlite::Database& db_;
@@ -415,13 +421,15 @@ void restamp_parked(sqlite::Database& db, const std::function<Stamp(Stamp stamp,
     }
 }
 
-void erase_parked(sqlite::Database& db, const Identity& of, const std::set<RecordId>& subjects) {
+bool erase_parked(sqlite::Database& db, const Identity& of, const std::set<RecordId>& subjects) {
+    bool any = false;
     std::vector<std::int64_t> users;
     auto select = db.prepare("SELECT id FROM user WHERE server=? AND tenant=?");
     select.bind_all(of.server, of.tenant);
     while (select.step()) users.push_back(select.integer(0));
     select.reset();
-    for (const std::int64_t user : users) ParkedErasure(db, user, subjects).run();
+    for (const std::int64_t user : users) any |= ParkedErasure(db, user, subjects).run();
+    return any;
 }
 
 std::vector<LoggedOut> logged_out(sqlite::Database& db) {

@@ -26,7 +26,7 @@ void bring_back(Store::Core::Writing& writing, std::int64_t user);
 /// taken of that user; 0 if there is none.
 void restamp_parked(sqlite::Database& db, const std::function<Stamp(Stamp stamp, Stamp held)>& to);
 /// Takes what orders on `subjects` reach from what waits for users of this tenant who have logged
-/// out.
-void erase_parked(sqlite::Database& db, const Identity& of, const std::set<RecordId>& subjects);
+/// out. Was anything there to take?
+bool erase_parked(sqlite::Database& db, const Identity& of, const std::set<RecordId>& subjects);
 
 }  // namespace rapport

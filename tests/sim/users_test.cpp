@@ -321,6 +321,22 @@ TEST_CASE("an erasure that comes with another user reaches what is parked") {
     CHECK(branch.world.differences().empty());
 }
 
+TEST_CASE("an erasure that its user does not know reaches what is parked when another comes back") {
+    Branch branch;
+    REQUIRE(branch.world.engine().erase("default", branch.customer, false));
+    branch.world.settle();  // R17 knows
+    branch.log_out();
+    branch.enrol_second();
+    branch.visit(branch.customer, "Segelfalter");  // R23 has heard of neither
+    branch.log_out();
+    REQUIRE(holds(branch.tablet.path(), "Segelfalter"));
+    branch.log_in_first();
+    branch.world.settle();
+    CHECK_FALSE(holds(branch.tablet.path(), "Segelfalter"));
+    CHECK(branch.tablet.store->check().empty());
+    CHECK(branch.world.differences().empty());
+}
+
 TEST_CASE("a salvaged file still holds the work of who is logged out") {
     Branch branch;
     const auto visit = branch.visit(branch.customer, "Deckel undicht");
