@@ -10,19 +10,19 @@
 #include "model/planted.hpp"
 
 namespace rapport {
-namespace {
-
-bool before(const LiveValue& a, const LiveValue& b) {
-    return std::tie(a.dot, a.key) < std::tie(b.dot, b.key);
-}
-
-void raise(FieldState& state, Dot dot) {
+void count_as_merged(FieldState& state, Dot dot) {
     auto at = std::lower_bound(state.counters.begin(), state.counters.end(), dot.writer,
                                [](const Dot& d, std::uint64_t w) { return d.writer < w; });
     if (at != state.counters.end() && at->writer == dot.writer)
         at->counter = std::max(at->counter, dot.counter);
     else
         state.counters.insert(at, dot);
+}
+
+namespace {
+
+bool before(const LiveValue& a, const LiveValue& b) {
+    return std::tie(a.dot, a.key) < std::tie(b.dot, b.key);
 }
 
 void remember(FieldState& state, const KnownCapture& capture) {
@@ -152,35 +152,37 @@ bool merge(FieldState& state, const Write& write, Dot dot, bool keyed,
         !write.adds.empty() && std::all_of(write.adds.begin(), write.adds.end(),
                                            [&](const Added& a) { return is_known(state, a); });
     if (all_known && (!keyed || (write.over.empty() && write.over_own.empty()))) {
-        raise(state, dot);  // its author may offer it under this dot one day
+        count_as_merged(state, dot);  // its author may offer it under this dot one day
         return false;
     }
 
-    const Few<LiveValue> before_write = keyed ? state.live : Few<LiveValue>{};
     bool changed = leave(state, left, [&](const LiveValue& l) {
         if (l.capture.is_none() || write.folded.empty()) return false;
         const KnownCapture c{l.capture, content_hash(l.key, l.value)};
         return std::find(write.folded.begin(), write.folded.end(), c) != write.folded.end();
     });
-    raise(state, dot);
+    count_as_merged(state, dot);
     for (const KnownCapture& c : write.folded) remember(state, c);
 
+    // What stands under a former dot was offered to a restored server. If it comes again as it is,
+    // it stays: others have seen it under that dot.
+    const auto comes_again = [&](const LiveValue& l) {
+        const KnownCapture held{l.capture, content_hash(l.key, l.value)};
+        return !l.capture.is_none() &&
+               std::any_of(write.adds.begin(), write.adds.end(),
+                           [&](const Added& add) { return known_as(add) == held; });
+    };
     changed |= leave(state, left, [&](const LiveValue& l) {
         return is_overwritten(write, l, keyed) ||
-               std::find(write.former.begin(), write.former.end(), l.dot) != write.former.end();
+               (std::find(write.former.begin(), write.former.end(), l.dot) != write.former.end() &&
+                !comes_again(l));
     });
     if (!keyed)
-        for (const Overwritten& o : write.over) raise(state, o.dot);
-    for (const Dot& d : write.former) raise(state, d);
+        for (const Overwritten& o : write.over) count_as_merged(state, o.dot);
+    for (const Dot& d : write.former) count_as_merged(state, d);
 
     for (const Added& add : write.adds) {
-        const bool was_former =
-            keyed && std::any_of(before_write.begin(), before_write.end(), [&](const LiveValue& l) {
-                return l.capture == add.capture && l.key == add.key &&
-                       std::find(write.former.begin(), write.former.end(), l.dot) !=
-                           write.former.end();
-            });
-        if (!was_former && is_known(state, add)) continue;
+        if (is_known(state, add)) continue;
         if (covered) {
             remember(state, known_as(add));
             continue;
@@ -210,7 +212,7 @@ void join_witnessed(FieldState& state, const FieldState& witnessed) {
         if (state.merged_up_to(w.dot.writer) >= w.dot.counter) continue;
         state.live.insert(std::upper_bound(state.live.begin(), state.live.end(), w, before), w);
     }
-    for (const Dot& d : witnessed.counters) raise(state, d);
+    for (const Dot& d : witnessed.counters) count_as_merged(state, d);
 }
 
 Content show(const Field& field, const FieldState& state) {

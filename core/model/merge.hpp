@@ -119,6 +119,9 @@ bool merge(FieldState& state, const Write& write, Dot dot, bool keyed,
 void leave_overwritten(FieldState& state, const Write& write, bool keyed,
                        std::vector<LiveValue>& left);
 
+/// From here on what comes under this dot, or an earlier one of its writer, has been here before.
+void count_as_merged(FieldState& state, Dot dot);
+
 /// Joins a field state that a device saw confirmed before the server was restored.
 void join_witnessed(FieldState& state, const FieldState& witnessed);
 

@@ -195,6 +195,7 @@ void Changeset::depart(StoredRecord& record, const std::string& from) {
 
 void Changeset::merge(StoredRecord& record, const Field& field, const Write& write, Dot dot) {
     FieldState& state = record.state.fields[field.number];
+    if (!field.is_keyed() && was_replaced_before(state, write, dot)) count_as_merged(state, dot);
     const bool named = name_offered_before(state, write, dot);
     know_offered_before(record, field, write, dot);
     if (knows_by_capture(state, write, dot.writer)) not_as_sent(record);
@@ -228,12 +229,30 @@ bool Changeset::has_left(const StoredRecord& record, const Field& field, const L
     });
 }
 
-/// What a restored server was offered has lost its capture id; sent again under another name of its
-/// file, it is the same words of the same author, who has not seen them here.
+/// What its writer wrote next into the same field waits for it. Where that has been counted and was
+/// not taken up here, it was offered, and what became of both with it.
+bool Changeset::was_replaced_before(const FieldState& state, const Write& write, Dot dot) {
+    if (write.former.empty()) return false;
+    const std::uint64_t counted = state.merged_up_to(dot.writer);
+    const bool any = std::any_of(write.former.begin(), write.former.end(), [&](const Dot& former) {
+        return former.writer == dot.writer && counted >= former.counter &&
+               std::none_of(state.live.begin(), state.live.end(),
+                            [&](const LiveValue& l) { return l.dot == former; });
+    });
+    if (!any) return false;
+    const auto verdict = round_.tx.verdict(dot.writer, counted);
+    return !verdict || verdict->verdict != Verdict::applied;
+}
+
+/// What a restored server was offered has lost its capture id; sent again under another counter, or
+/// another name of its file, it is the same words of the same author, who has not seen them here.
 bool Changeset::name_offered_before(FieldState& state, const Write& write, Dot dot) {
     bool any = false;
     for (LiveValue& l : state.live) {
-        if (!l.capture.is_none() || l.dot.writer == dot.writer || l.dot.writer == kServerWriter ||
+        const bool is_former =
+            std::find(write.former.begin(), write.former.end(), l.dot) != write.former.end();
+        if (!l.capture.is_none() || l.dot.writer == kServerWriter ||
+            (l.dot.writer == dot.writer && !is_former) ||
             std::find(write.over.begin(), write.over.end(), Overwritten{l.dot, l.key}) !=
                 write.over.end())
             continue;
@@ -308,7 +327,7 @@ bool Changeset::join(StoredRecord& record, const Field& field, const FieldState&
     for (const LiveValue& w : witnessed.live)
         if (before.merged_up_to(w.dot.writer) >= w.dot.counter &&
             std::find(present.live.begin(), present.live.end(), w) == present.live.end() &&
-            is_of_another_file(field, w))
+            (is_of_another_file(field, w) || is_covered_unseen(record, field, before, w)))
             replaced_unseen_.push_back({record.state.id, &field, w});
     if (present == before) return false;
     not_as_sent(record);
@@ -342,6 +361,17 @@ bool Changeset::is_of_another_file(const Field& field, const LiveValue& value) c
                 }))
                 return false;
     return true;
+}
+
+/// Was it lost with this server's memory, and is it covered by what its own file has written since?
+/// That had left its reach meanwhile, and the file held it no more.
+bool Changeset::is_covered_unseen(const StoredRecord& record, const Field& field,
+                                  const FieldState& before, const LiveValue& value) {
+    const auto came = [&](std::uint64_t counter) {
+        return round_.tx.verdict(value.dot.writer, counter).has_value();
+    };
+    return came(before.merged_up_to(value.dot.writer)) && !came(value.dot.counter) &&
+           !has_left(record, field, value);
 }
 
 bool Changeset::write(StoredRecord& record, const Field& field, const Content& content,

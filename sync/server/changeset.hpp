@@ -106,7 +106,10 @@ private:
     Held& held(const StoredRecord& record) { return held_.at(record.state.id); }
     void note_written(StoredRecord& record, const Field& field, std::vector<LiveValue> left);
     bool is_of_another_file(const Field& field, const LiveValue& value) const;
+    bool is_covered_unseen(const StoredRecord& record, const Field& field, const FieldState& before,
+                           const LiveValue& value);
     bool has_left(const StoredRecord& record, const Field& field, const LiveValue& value);
+    bool was_replaced_before(const FieldState& state, const Write& write, Dot dot);
     bool name_offered_before(FieldState& state, const Write& write, Dot dot);
     void know_offered_before(StoredRecord& record, const Field& field, const Write& write, Dot dot);
     FieldState without_twins(const FieldState& present, FieldState witnessed);

@@ -1292,6 +1292,94 @@ TEST_CASE(
         CHECK(device->read(dairy).remarks.siblings.size() == 2);
 }
 
+TEST_CASE("what a file writes past a value it no longer holds does not take that away") {
+    World world;
+    Device& roving = world.device("R17", Role::rep, {"territory/DE-50"});
+    Device& tablet = world.device("R18", Role::rep, {"territory/DE-50"});
+    const Id<Customer> dairy = world.customer(tablet);
+    world.settle();
+    const std::string backup = world.back_up_server();
+    expect(roving.edit(dairy).set(&Customer::remarks, "verloren").save());
+    world.settle();
+    world.give_scopes(roving, {"territory/DE-51"});
+    world.settle();
+    REQUIRE_FALSE(roving.store->find(dairy));
+    world.cut(tablet);
+    world.restore_server(backup);
+    world.settle();
+    REQUIRE(roving.store->find(dairy));
+    expect(roving.edit(dairy).set(&Customer::remarks, "danach").save());
+    world.settle();
+    world.heal_and_settle();
+    CHECK(tablet.read(dairy).remarks.siblings == std::vector<std::string>{"danach"});
+    const std::vector<server::RecoveryNote> kept = kept_back(world);
+    REQUIRE(kept.size() == 1);
+    CHECK(kept[0].code == server::recovery_code::kReplaced);
+    CHECK(to_json(show(decode_record(kept[0].offered)), {}).find("verloren") != std::string::npos);
+    REQUIRE(world.engine().accept_offered("default", kept[0].id));
+    world.settle();
+    for (Device* device : {&roving, &tablet})
+        CHECK(device->read(dairy).remarks.siblings.size() == 2);
+    check_converged(world);
+}
+
+TEST_CASE("what waits is offered by another device and written over, and comes again") {
+    for (const bool written_over_first : {false, true})
+        for (const bool twice : {false, true}) {
+            CAPTURE(written_over_first);
+            CAPTURE(twice);
+            WorldOptions options;
+            options.limits.reply_records_max = 1;  // what a page brings is not shown yet
+            World world(options);
+            auto [phone, tablet] = world.pair("territory/DE-50");
+            world.customer(phone);
+            world.settle();
+            const std::string backup = world.back_up_server();
+            world.cut(phone);  // it has heard of the customer, and has nothing of it to offer
+            const Id<Customer> dairy = world.customer(tablet);
+            world.settle();
+            const auto send = [&, &phone = phone] {  // and the answer is lost
+                const auto answer =
+                    world.engine().sync({phone.writer, phone.session->next_request()});
+                REQUIRE(answer.error_code.empty());
+                return answer;
+            };
+            const Id<Visit> visit = phone.capture(a_visit(dairy));
+            const auto first = send();
+            if (twice) {  // in two bundles, for the first has been sent
+                CHECK_FALSE(phone.take(first.archive).done);
+                expect(phone.edit(visit).set(&Visit::summary, "noch einmal").save());
+                send();
+            }
+            world.settle();
+            REQUIRE(tablet.store->find(visit));
+
+            world.restore_server(backup);
+            world.cut(tablet);
+            phone.online = true;
+            world.settle();
+            REQUIRE(phone.store->overview().waiting > 0);
+            world.cut(phone);
+            tablet.online = true;
+            if (!written_over_first) {
+                CHECK_FALSE(exchange(world, tablet));  // mismatch
+                CHECK_FALSE(exchange(world, tablet));  // the offer
+                world.cut(tablet);
+                phone.online = true;
+                world.settle();
+                tablet.online = true;
+            }
+            expect(tablet.edit(visit).set(&Visit::summary, "darüber").save());
+            world.settle();
+            world.heal_and_settle();
+            for (Device* device : {&phone, &tablet}) {
+                CHECK(device->read(visit).summary.siblings == std::vector<std::string>{"darüber"});
+                CHECK(device->store->overview().queued == 0);
+            }
+            check_converged(world);
+        }
+}
+
 TEST_CASE("a server restored twice gets back what came between") {
     World world;
     auto [phone, tablet] = world.pair("territory/DE-50");
