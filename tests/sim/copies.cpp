@@ -107,8 +107,12 @@ void Simulation::note_offers(const server::Device& device, const protocol::Reque
     if (request.witnessed.empty()) return;
     std::set<RecordId> kept, offered;
     std::vector<RecordState> replaced;
-    // A repeat finds the note that was made the first time, without what an order takes.
+    // A repeat finds the note that was made the first time, without what an order takes; but what
+    // the device reaches by now is not kept back once more.
     const auto is_offered = [&](const server::RecoveryNote& note) {
+        if (note.code == server::recovery_code::kOutOfScope &&
+            in_reach(device, decode_record(note.offered).scope))
+            return false;
         return std::any_of(request.witnessed.begin(), request.witnessed.end(),
                            [&](const std::string& bytes) {
                                return bytes == note.offered ||

@@ -20,6 +20,13 @@ namespace {
 
 constexpr std::int64_t kAheadMsMax = 5 * 60 * 1000 + 1000;
 
+std::string name_of_record(const RecordState& state) {
+    const Kind* kind = kind_numbered(state.kind);
+    return (kind ? kind->name : "record") + " " + state.id.text();
+}
+
+}  // namespace
+
 bool in_reach(const server::Device& device, const std::string& scope) {
     if (scope == "global" || scope == "rep/" + device.rep) return true;
     if (scope == "policy/" + std::string(name_of(device.role))) return true;
@@ -28,13 +35,6 @@ bool in_reach(const server::Device& device, const std::string& scope) {
                                      : scope == granted;
     });
 }
-
-std::string name_of_record(const RecordState& state) {
-    const Kind* kind = kind_numbered(state.kind);
-    return (kind ? kind->name : "record") + " " + state.id.text();
-}
-
-}  // namespace
 
 void add_unknown_field(RecordState& state) {
     const std::uint64_t what = hash64(state.id.raw());

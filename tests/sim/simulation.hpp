@@ -72,6 +72,9 @@ private:
 
 inline constexpr const char* kAddress = "https://centre.example";
 
+/// By the rules of the scopes, not by the server's code for them.
+bool in_reach(const server::Device& device, const std::string& scope);
+
 class Simulation {
 public:
     Simulation(const Plan& plan, std::ostream* log);
