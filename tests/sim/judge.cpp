@@ -277,6 +277,12 @@ void Simulation::judge_unsent(Unit& u) {
             bool kept = safe(*it);
             for (const int later : oracle_.at_site(capture.site))
                 kept = kept || (oracle_.at(later).seen.contains(*it) && safe(later));
+            // The answer of a centre restored since had confirmed it, and then the device offered
+            // it.
+            if (!kept && doubled())
+                look_at_centre([&](server::Transaction& tx) {
+                    kept = keeps_back(tx, tenant_name(capture.tenant), capture.site.record);
+                });
             expect(kept, "no unsent work is destroyed",
                    "~w" + std::to_string(*it) + "~ of " + capture.site.record.text() + " field " +
                        std::to_string(capture.site.field) +
