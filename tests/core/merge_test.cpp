@@ -250,7 +250,7 @@ TEST_CASE("a folded capture that lives under another dot leaves with the write t
     }
 }
 
-TEST_CASE("a set element sent anew moves to its new dot, and one taken away meanwhile stays away") {
+TEST_CASE("a set element sent anew keeps its dot, and one taken away meanwhile stays away") {
     Write add;
     add.adds.push_back({"kx", "x", 10, {1, 1}});
     FieldState s;
@@ -261,8 +261,15 @@ TEST_CASE("a set element sent anew moves to its new dot, and one taken away mean
     SUBCASE("still there") {
         merge(s, again, {7, 2}, true);
         REQUIRE(s.live.size() == 2);
-        CHECK(s.live[0].dot == Dot{7, 2});
+        CHECK(s.live[0].dot == kAnna);
         CHECK(s.live[0].key == "kx");
+        CHECK(s.live[1].dot == Dot{7, 2});
+        // Who has seen it under that dot takes it away by that.
+        Write remove;
+        remove.over.push_back({kAnna, "kx"});
+        merge(s, remove, kBert, true);
+        REQUIRE(s.live.size() == 1);
+        CHECK(s.live[0].key == "ky");
     }
     SUBCASE("taken away") {
         Write remove;
